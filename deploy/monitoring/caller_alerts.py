@@ -103,8 +103,8 @@ ALERTS = (
         meaning="""
             The deadline is the caller's, so the party is `caller`. If deadlines have not changed, compare where
             the time goes: in the upstream, in the queue for the rate limits, in the queue for the concurrency
-            limit, or in the server. An upstream that accepts requests and does not answer appears here and not
-            as a failure.
+            limit, or in the server. If most requests are at the upstream when the deadline passes,
+            [EmbedwireUpstreamNotAnswering](#embedwireupstreamnotanswering) fires as well.
         """,
         look="""
             The upstream.

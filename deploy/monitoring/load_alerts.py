@@ -71,7 +71,8 @@ ALERTS = (
         "this server, before the first upstream request.",
         meaning="""
             Inputs wait too long for a slot of the concurrency limit, or for their own upload. The upstream has
-            nothing to do with it, unless it has become slow and holds the slots.
+            nothing to do with it, unless it has become slow: an input holds its slot while it waits for the
+            upstream, and also while it waits for a rate limit.
         """,
         look="""
             Inputs that wait for the concurrency limit.

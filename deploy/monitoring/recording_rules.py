@@ -116,6 +116,13 @@ RECORDING_RULES = (
         "5m",
         "Upstream requests per second, by reason.",
     ),
+    _rate(
+        "job_modality_reason:embedwire_upstream_requests:rate1h",
+        "embedwire_upstream_requests_total",
+        "modality reason",
+        "1h",
+        "The same over an hour.",
+    ),
     *_failed("inputs", "job_modality_reason:embedwire_inputs:rate5m"),
     *_failed("requests", "job_reason:embedwire_requests:rate5m"),
     _connections("5m", "Connections to the upstream that failed, for each input, by cause."),

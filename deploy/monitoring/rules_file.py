@@ -3,12 +3,14 @@
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from deploy.monitoring.alert import Alert
 from deploy.monitoring.alerts import ALERTS
 from deploy.monitoring.recording_rules import RECORDING_RULES, RecordingRule
 from docs.website.links import REPOSITORY
 
+PATH = Path(__file__).parents[1] / "helm/embedwire/files/rules.yaml"
 RUNBOOKS = f"{REPOSITORY}/blob/main/docs/alerts.md"
 
 

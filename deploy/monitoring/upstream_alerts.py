@@ -15,6 +15,13 @@ def _share(window: str) -> str:
     return f'(sum by (namespace, job) ({inputs}{{reason=~"{_FAILURES}"}})\n  / sum by (namespace, job) ({inputs}))'
 
 
+def _unanswered(window: str) -> str:
+    requests = f"job_modality_reason:embedwire_upstream_requests:rate{window}"
+    return (
+        f'sum by (namespace, job) ({requests}{{reason="DEADLINE_EXCEEDED"}})\n  / sum by (namespace, job) ({requests})'
+    )
+
+
 ALERTS = (
     Alert(
         name="EmbedwireUpstreamUnreachable",
@@ -95,6 +102,43 @@ ALERTS = (
             - `UPSTREAM_INCOMPATIBLE`: check path and version of `upstream.url`; the message may name
               `upstream.api_version`.
             - `UPSTREAM_PERMISSION_DENIED`: check plan, region and ownership in the account of the server's key.
+        """,
+    ),
+    Alert(
+        name="EmbedwireUpstreamNotAnswering",
+        party="upstream",
+        severity="critical",
+        condition="More than 20 % of the upstream requests of 5 minutes and of an hour last until the call's deadline.",
+        expression=f"{_unanswered('5m')} > 0.2\nand\n{_unanswered('1h')} > 0.2",
+        for_="2m",
+        summary="The upstream does not answer Embedwire {{ $labels.job }} in time",
+        description="{{ $value | humanizePercentage }} of the requests were at the upstream when the deadline of their "
+        "call passed. Calls end with DEADLINE_EXCEEDED.",
+        meaning="""
+            The upstream accepts requests, and does not answer or is very slow. There is no error that could be
+            retried. It is a fault of callers only if they have set deadlines that are too short.
+        """,
+        look="""
+            How long upstream requests take. The value of a hanging upstream is the deadline of the callers.
+
+            ```promql
+            job_modality:embedwire_upstream_request_duration_seconds:p99_rate5m
+            ```
+
+            Whether all endpoints are affected.
+
+            ```promql
+            sum by (namespace, job, endpoint, modality, reason)
+              (rate(embedwire_upstream_requests_total{reason=~"OK|DEADLINE_EXCEEDED"}[5m])) > 0
+            ```
+
+            - The log line of a call: `embedwire.upstream.duration` is the part of its duration that was spent at
+              the upstream.
+        """,
+        actions="""
+            - Check the upstream's own status page. Slots of the concurrency limit are held meanwhile, so other calls
+              may be rejected with `OVERLOADED`.
+            - If it began with a release of a caller, compare its deadline with the usual duration of requests.
         """,
     ),
     Alert(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.monitoring import dashboard, rules_file
 from deploy.monitoring import page as alerts
-from docs.reference import contract, metrics, pages
+from docs.reference import chart, contract, metrics, pages, sizing
 from embedwire_server.config import render
 
 ROOT = Path(__file__).parents[2]
@@ -16,12 +16,16 @@ SECTIONS: dict[str, pages.Section] = {
     "error reasons": contract.lines_of_error_reasons,
     "metrics": metrics.lines,
     "configuration": render.reference,
+    "chart values": chart.values,
+    "sizing": sizing.lines,
     "alerts": alerts.overview,
     "runbooks": alerts.runbooks,
     "recording rules": alerts.recording_rules,
 }
 FILES: dict[Path, Callable[[], str]] = {
-    ROOT / "deploy/helm/embedwire/files/rules.yaml": rules_file.text,
+    chart.SCHEMA: chart.schema,
+    chart.RELOADED: chart.reloaded_settings,
+    rules_file.PATH: rules_file.text,
     dashboard.FILE: dashboard.text,
 }
 

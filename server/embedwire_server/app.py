@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 from starlette.types import ASGIApp
@@ -20,7 +20,6 @@ from embedwire_server.gateway.gateway import Gateway
 from embedwire_server.observability.heartbeat import Heartbeat
 from embedwire_server.observability.http.routes import application
 from embedwire_server.observability.http.server import HttpServer
-from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
@@ -36,6 +35,9 @@ from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
 from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetReleasePolicy
+
+if TYPE_CHECKING:
+    from embedwire_server.tracing import Tracing
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
@@ -81,8 +83,9 @@ class App:
         self._endpoints = contextlib.AsyncExitStack()  # metrics and health
         self._has_metrics = has_metrics
         self.is_retired = False
+        self._tracing: Tracing | None = None
         self._readiness, self._heartbeat = Readiness(), Heartbeat()
-        self._metrics = Metrics(settings.upstream.name)
+        self._metrics = assembly.metrics(settings)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
         self._authenticator = Authenticator(settings.tokens)
@@ -145,10 +148,13 @@ class App:
         resources = ResourceMonitor(settings.uploads.spool_dir, self._metrics, report)
         await resources.start()
         await report(resources.lacking)
+        self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
+        if self._tracing is not None:
+            limited = self._tracing.policy(limited)
         self._gateway = Gateway(
             AssetReleasePolicy(limited, upstream.cleanup),
             CallerQuotas(self._admission, self._metrics),
@@ -183,6 +189,7 @@ class App:
             self._options,
             authenticator=self._authenticator,
             private_api=private_api,
+            spans=None if self._tracing is None else self._tracing.interceptor.wrap,
         )
         await self._serve_health(health, private_api=private_api)
         files = settings.tls.files
@@ -216,7 +223,9 @@ class App:
             log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
 
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> assembly.TwelveLabs:
-        return await stack.enter_async_context(assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url))
+        return await stack.enter_async_context(
+            assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url, self._tracing)
+        )
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from docs.reference.__main__ import ROOT
+from deploy.monitoring import rules_file
 
-RULES = ROOT / "deploy/helm/embedwire/files/rules.yaml"
 MISSING = "_"
 _FIRING = 'count by (alertname) (ALERTS{alertstate="firing"})'
 
@@ -43,6 +42,8 @@ def faults(folder: Path, series: Mapping[str, Sequence[str]], expectations: Sequ
         ],
     }
     file = folder / "test.yaml"
-    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}))
+    file.write_text(
+        yaml.safe_dump({"rule_files": [str(rules_file.PATH)], "evaluation_interval": "1m", "tests": [test]})
+    )
     run = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
     return "" if run.returncode == 0 else run.stdout + run.stderr

@@ -78,6 +78,7 @@ NORMAL: Mapping[str, float] = {
     requests("UNAUTHENTICATED"): 3,
     upstream_requests("OK"): 1000,
     upstream_requests("UPSTREAM_UNAVAILABLE"): 10,
+    upstream_requests("DEADLINE_EXCEEDED"): 4,
     upstream_requests("UPSTREAM_RATE_LIMITED"): 5,
     connections("connection_reset"): 5,
     rejections("text requests per minute"): 2,
@@ -146,6 +147,19 @@ FAULTS = (
         alert="EmbedwireUpstreamFailing",
         counters={inputs("UPSTREAM_TIMEOUT"): 200, upstream_requests("UPSTREAM_TIMEOUT"): 600},
         minutes=25,
+    ),
+    Fault(
+        alert="EmbedwireUpstreamNotAnswering",
+        counters={
+            upstream_requests("DEADLINE_EXCEEDED"): 1000,
+            upstream_requests("OK"): 0,
+            inputs("DEADLINE_EXCEEDED"): 1000,
+            inputs("OK"): 0,
+            requests("DEADLINE_EXCEEDED"): 500,
+            requests("OK"): 0,
+        },
+        also=frozenset({"EmbedwireDeadlinesExceeded"}),
+        minutes=20,
     ),
     Fault(
         alert="EmbedwireUpstreamCredentialsRejected",

@@ -1,12 +1,17 @@
 """Every alert fires for its fault after the time that it waits, and for no other fault."""
 
 import dataclasses
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from deploy.monitoring import rules_file
 from deploy.monitoring.alerts import ALERTS
+from deploy.monitoring.recording_rules import RECORDING_RULES
+from tests.docs.blocks import blocks
+from tests.docs.owners import owned
 from tests.prometheus import promtool, scenarios
 from tests.prometheus.promtool import Expected
 from tests.prometheus.scenarios import BEGIN, FAULTS, Fault
@@ -22,7 +27,20 @@ def minutes(duration: str) -> int:
 
 def test_the_rules_are_valid() -> None:
     """Promtool accepts the syntax of all expressions and templates."""
-    subprocess.run(["promtool", "check", "rules", promtool.RULES], check=True)
+    subprocess.run(["promtool", "check", "rules", rules_file.PATH], check=True)
+
+
+def test_the_configuration_of_the_page(tmp_path: Path) -> None:
+    """Promtool accepts the configuration that the page shows, beside a copy of the rules."""
+    (block,) = owned(blocks(), "tests/prometheus/test_alerts.py")
+    (tmp_path / "prometheus.yml").write_text(block.text)
+    shutil.copy(rules_file.PATH, tmp_path)
+    run = subprocess.run(
+        ["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert f"{len(ALERTS) + len(RECORDING_RULES)} rules found" in run.stdout
 
 
 def test_every_alert_has_a_fault() -> None:
@@ -45,9 +63,10 @@ def test_an_alert_fires_for_its_fault_only(fault: Fault, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("fault", LASTING, ids=lambda fault: fault.alert)
 def test_a_fault_of_a_minute_fires_nothing(fault: Fault, tmp_path: Path) -> None:
-    """Alerts about shares ignore a burst: it is over before anybody could act."""
+    """Alerts about shares ignore a burst, which is over before anybody could act; those that never wait do not."""
     brief = dataclasses.replace(fault, lasts=1)
-    expected = [Expected(minute, fault.also) for minute in range(BEGIN, BEGIN + 15)]
+    at_once = frozenset(alert for alert in fault.also if minutes(WAITS[alert]) == 0)
+    expected = [Expected(minute, at_once) for minute in range(BEGIN, BEGIN + 15)]
 
     assert promtool.faults(tmp_path, scenarios.series(brief, BEGIN + 15), expected) == ""
 

@@ -95,6 +95,7 @@ class Gateway:
 
     async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> None:
         """Embed one input."""
+        queued = time.perf_counter() - began
         call = EmbedCall(
             request.inputs[index],
             request.model,
@@ -104,7 +105,8 @@ class Gateway:
             request.upstream_key,
             request.caller,
             request.has_uncertainty,
-            queue=time.perf_counter() - began,
+            queue=queued,
+            began=asyncio.get_running_loop().time() - queued,
         )
         call.report = functools.partial(_report, reply)  # without the call: it would refer to itself
         outcome = await self._observed(call, reply, request.totals)
@@ -124,14 +126,14 @@ class Gateway:
         """Embed one input, and record its metrics and totals."""
         modality, metrics = call.modality, self._metrics
         began, queued = time.perf_counter(), call.queue
-        reason: str = Reason.CANCELLED  # unless it ends in another way
+        outcome: ReplySummary | GatewayError | None = None
         self._in_flight[modality] += 1
         try:
             outcome = await self._outcome(call, reply)
-            reason = outcome.reason if isinstance(outcome, GatewayError) else "OK"
             return outcome
         finally:
             self._in_flight[modality] -= 1
+            reason = _reason(call, outcome)
             call.add_to(totals)
             others = call.queue - queued + call.waiting + call.upload + call.parked
             metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - began - others))
@@ -160,6 +162,15 @@ class Gateway:
         finally:
             if content is not None:
                 content.close()
+
+
+def _reason(call: EmbedCall, outcome: ReplySummary | GatewayError | None) -> str:
+    """Return how an input has ended, for metrics; an outcome of None means that it was cancelled."""
+    if isinstance(outcome, GatewayError):
+        return outcome.reason
+    if outcome is not None:
+        return "OK"
+    return Reason.DEADLINE_EXCEEDED if call.is_expired else Reason.CANCELLED
 
 
 async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:

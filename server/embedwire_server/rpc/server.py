@@ -19,7 +19,7 @@ from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
 from embedwire_server.rpc.server_options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions, channel_arguments
 from embedwire_server.rpc.service import EmbeddingServicer
-from embedwire_server.rpc.services import Services
+from embedwire_server.rpc.services import Services, Wrap
 
 # Time for gRPC to write GOAWAY, before replies to held calls cause new ones.
 GOAWAY_POLLS = 5
@@ -214,6 +214,7 @@ def build(  # noqa: PLR0913 - what a server is made of
     *,
     authenticator: Authenticator | None = None,
     private_api: bool = True,
+    spans: Wrap | None = None,
 ) -> Server:
     """Assemble the server; the caller binds its port and starts it.
 
@@ -225,8 +226,15 @@ def build(  # noqa: PLR0913 - what a server is made of
         options: the server options.
         authenticator: authenticates callers; by default every caller is accepted.
         private_api: whether the private API of grpcio is used; see `grpcio.guard`.
+        spans: records spans of calls; see `Services`.
     """
     services = Services(
-        servicer, health, metrics, upstream, options or ServerOptions(), authenticator=authenticator or Authenticator()
+        servicer,
+        health,
+        metrics,
+        upstream,
+        options or ServerOptions(),
+        authenticator=authenticator or Authenticator(),
+        spans=spans,
     )
     return Server(services, private_api=private_api)

@@ -2,10 +2,12 @@
 
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, Protocol
 
+from embedwire_server.core.cancellation import is_expired
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
@@ -55,6 +57,7 @@ class EmbedCall:
         sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.
         attempts: number of upstream requests made.
+        retries: number of earlier attempts that failed.
         upstream: name of the upstream that responded.
         stuck: why an attempt had no connection when it was cancelled.
         exhausted_for: seconds for which the last response asks the next request to wait.
@@ -69,6 +72,7 @@ class EmbedCall:
         endpoint: path of the endpoint that the last request was sent to, for metrics.
         job: what the upstream keeps for the input; None for most inputs.
         upstream_trace_id: the upstream's identifier of the last request; empty if it sent none.
+        began: when its call began, by the clock of the deadline; infinity if that is not known.
     """
 
     input: Input
@@ -83,6 +87,7 @@ class EmbedCall:
     sequence: int = dataclasses.field(default_factory=_sequence.__next__)
     needs_fresh_connection: bool = False
     attempts: int = 0
+    retries: int = 0
     upstream: str = ""
     stuck: Cause | None = None
     exhausted_for: float = 0.0
@@ -97,6 +102,12 @@ class EmbedCall:
     endpoint: str = ""
     job: "Job | None" = None
     upstream_trace_id: str = ""
+    began: float = math.inf
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it has reached its deadline, also if its caller's own timer has fired first."""
+        return is_expired(self.began, self.deadline)
 
     @property
     def asset_id(self) -> str:
@@ -129,6 +140,7 @@ class EmbedCall:
             caller=self.caller,
             has_uncertainty=self.has_uncertainty,
             needs_fresh_connection=self.needs_fresh_connection,
+            retries=self.retries,
             job=self.job,
         )
 

@@ -133,7 +133,7 @@ class ErrorInterceptor:
                 ):  # leaked out of a library
                     await self._abort(context, log_unexpected(error))
                     return None
-                call.reason = _reason_to_leave(context)
+                call.reason = Reason.DEADLINE_EXCEEDED if call.is_expired else Reason.CANCELLED
                 raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
             except Exception as error:  # noqa: BLE001 - its text must not reach the caller
                 await self._abort(context, log_unexpected(error))
@@ -176,11 +176,6 @@ async def _begun(call: call_context.Call) -> None:
     until = asyncio.get_running_loop().time() + BEGINNING_SECONDS
     while call.is_beginning and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - gRPC has no event for it
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _reason_to_leave(context: Context) -> Reason:
-    remaining = context.time_remaining()
-    return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
 
 
 def _preserving_status(handler: Handler) -> Handler:

@@ -8,7 +8,7 @@ import structlog
 
 from embedwire_server.core.errors import Reason
 from embedwire_server.core.totals import Totals
-from embedwire_server.observability import logs
+from embedwire_server.observability import logs, trace_context
 from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, deadline, drain, handlers, status
@@ -51,7 +51,7 @@ class ObservabilityInterceptor:
                 return answer
             finally:
                 try:
-                    self._report(call, labels, _code(context, call), time.perf_counter() - started)
+                    self._report(call, labels, code_of(context, call), time.perf_counter() - started)
                 except Exception as error:  # noqa: BLE001 - a report that fails must not fail the call
                     log_unexpected(error)
 
@@ -76,6 +76,8 @@ class ObservabilityInterceptor:
         """Create the call context. Only EmbeddingService has default deadlines: health watches have no time limit."""
         metadata = call_context.single_values(context.invocation_metadata() or ())
         is_ours = service == SERVICE
+        if is_ours and (trace := trace_context.parse(metadata)) is not None:
+            trace_context.current.set(trace)
         return call_context.Call(
             call_context.request_id(metadata.get(call_context.REQUEST_ID_KEY)),
             service,
@@ -109,7 +111,7 @@ class ObservabilityInterceptor:
         write("call", **facts)
 
 
-def _code(context: Context, call: call_context.Call) -> str:
+def code_of(context: Context, call: call_context.Call) -> str:
     """Return the name of the status code that the call ends with, for metrics and log."""
     if (code := context.code()) is not None:  # set by an abort, also by that of another library
         return grpc.StatusCode(code).name

@@ -10,10 +10,12 @@ import httpx
 
 from embedwire_server.core.errors import GatewayError, RetrySafety, UpstreamFailure
 from embedwire_server.core.failure_causes import PERMANENT, Cause
+from embedwire_server.observability import trace_context
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.http import connection_errors, json_fallback, rate_limit_headers
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Response, Sender
 from embedwire_server.upstreams.http.response_body import (
+    Body,
     Headers,
     ResponseBody,
     connection_failure,
@@ -53,7 +55,7 @@ class HttpClient:
 
     async def send(
         self, call: EmbedCall, request: Request, error: ErrorOf, accepted: frozenset[int] = ANSWERED
-    ) -> ResponseBody:
+    ) -> Body:
         """Send a request; return the body of its response, which the caller closes.
 
         Args:
@@ -66,6 +68,8 @@ class HttpClient:
             GatewayError: there is no response, or its status is not accepted.
         """
         exchange = Exchange(needs_fresh=call.needs_fresh_connection, needs_new=request.is_creation)
+        if (trace := trace_context.current.get()) is not None and request.has_trace_context:
+            request.headers.extend(trace.headers())
         response, headers = await self._exchange(call, request, exchange, accepted)
         body = ResponseBody(response, headers, exchange, call, self.other_turns)
         if response.status in accepted:
@@ -164,7 +168,7 @@ def _retry_safety(request: Request, exchange: Exchange, cause: Cause) -> RetrySa
     return RetrySafety.UNSAFE if exchange.is_sent else RetrySafety.SAFE
 
 
-async def read_json(body: ResponseBody) -> Any:  # noqa: ANN401 - any JSON value
+async def read_json(body: Body) -> Any:  # noqa: ANN401 - any JSON value
     """Read and parse a small response, and close it.
 
     Raises:
