@@ -84,7 +84,7 @@ class Recorder:
     async def run(self) -> None:
         """Let the incident happen; return when its alerts have ended, or after a limit of time."""
         timeline, scaled = self.timeline, self._prometheus.factor
-        async with self._scene.traffic(CALLERS, self._incident.pause):
+        async with self._scene.traffic(CALLERS, self._incident.pause, self._incident.deadline):
             await asyncio.sleep(NORMAL / scaled)
             page = await status_page.read(self._scene.metrics_address)
             timeline.fault = time.time()
