@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from docs.reference import chart
-from embedwire_server.config.setting_table import ALL, BY_KEY, RELOADABLE
+from embedwire_server.config.setting_table import ALL, BY_KEY, RELOADABLE, Setting
 from tests.chart.mounting import Mounts
 from tests.chart.rendering import CASES, SECRET, configuration, objects, one
 
@@ -48,28 +48,30 @@ def checksum(config: dict[str, Any]) -> str:
     return str(found["checksum/restart"])
 
 
-OTHER: dict[str, Any] = {  # a value of each setting, which is not its default
-    "server.write_stall_timeout": "2m",
+OTHER: dict[str, Any] = {  # values that are not the default, of settings with a format
     "retry.max_attempts": 2,
     "retry.budget_ratio": 1,
-    "auth.allow_caller_api_keys": True,
     "upstream.api_version": "v2",
     "upstream.url": "https://upstream.example/v1",
     "upstream.proxy": "http://proxy.example:443",
     "upstream.ca": "/etc/ca.crt",
-    "server.reflection": False,
-    "server.grpc_public_api_only": True,
     "log.level": "debug",
     "log.format": "text",
     "assets.deployment": "other",
 }
 
 
+def _other(setting: Setting) -> Any:
+    """Return a value that is not the default."""
+    if isinstance(setting.field.default, bool):
+        return not setting.field.default
+    return "5h" if setting.is_duration else 1234
+
+
 @pytest.mark.parametrize("key", sorted(BY_KEY.keys() - chart.OF_CHART - {"models", "tokens"}))
 def test_new_pods_start_for_settings_that_are_not_reloaded(key: str) -> None:
     """A changed setting changes the pods exactly if a reload does not apply it."""
-    value = OTHER.get(key, "5h" if BY_KEY[key].is_duration else 1234)
-    nested: Any = value
+    nested: Any = OTHER.get(key, _other(BY_KEY[key]))
     for name in reversed(key.split(".")):
         nested = {name: nested}
 
