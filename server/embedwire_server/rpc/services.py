@@ -12,6 +12,7 @@ from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import error_details, handlers, reflection, status
+from embedwire_server.rpc.delivery import Delivery
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
@@ -42,6 +43,7 @@ class Services:
     Attributes:
         drain_gate: the drain gate.
         running: the active calls.
+        delivery: delays the end of calls whose connection is about to be closed.
         health: the grpc.health.v1 servicer.
     """
 
@@ -56,6 +58,7 @@ class Services:
         authenticator: Authenticator,
     ) -> None:
         self.drain_gate, self.running, self.health = DrainGate(), ActiveCalls(), health
+        self.delivery = Delivery(options.max_connection_age)
         self._metrics = metrics
         self._options = options
         self._authenticator = authenticator
@@ -75,7 +78,7 @@ class Services:
             private_api: whether it uses the private API of grpcio.
             failed: called with the method and the exception if an accept loop fails; needed with the private API.
         """
-        translate = ErrorInterceptor(self._authenticator, *self._pending, private_api=private_api)
+        translate = ErrorInterceptor(self._authenticator, *self._pending, self.delivery, private_api=private_api)
         ours, others = self._intercepted(translate, self._ours), self._intercepted(translate, self._others)
         self._metrics.grpc_private_api.set(private_api)
         server = grpc.aio.server(options=channel_arguments(self._options))
