@@ -71,13 +71,15 @@ class ServerSettings(Group):
 
 
 class MetricsSettings(Group):
-    """The metrics endpoint."""
+    """The HTTP port for metrics and probes."""
 
-    listen: ListenAddress = Field(default="127.0.0.1:9464", description="address of the metrics endpoint, /metrics")
+    listen: ListenAddress = Field(
+        default="127.0.0.1:9464", description="address of the HTTP port for /metrics and the probes /livez and /readyz"
+    )
 
     @property
     def address(self) -> Address:
-        """Address of /metrics."""
+        """Address of the HTTP port."""
         return Address(self.listen)
 
 

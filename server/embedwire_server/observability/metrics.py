@@ -33,9 +33,11 @@ class Metrics:
 
     Args:
         upstream: name of the configured upstream, for `embedwire_upstream_info`.
+        histogram: type of the histograms.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, histogram: type[HistogramFamily] = HistogramFamily) -> None:
+        self._histogram = histogram
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
@@ -68,7 +70,7 @@ class Metrics:
             "grpc_server_msg_received", "Messages received.", method, registry=registry
         )
         self.messages_sent = CounterFamily("grpc_server_msg_sent", "Messages sent.", method, registry=registry)
-        self.call_seconds = HistogramFamily(
+        self.call_seconds = self._histogram(
             "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
         )
         self.calls = CounterFamily(
@@ -89,7 +91,7 @@ class Metrics:
             "embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry
         )
         self.inputs_in_flight = Gauge("embedwire_inputs_in_flight", "Inputs in progress.", _MODALITY, registry=registry)
-        self.overhead_seconds = HistogramFamily(
+        self.overhead_seconds = self._histogram(
             "embedwire_gateway_overhead_seconds",
             "Time of an input in this server, without the waits for the upstream, an upload or the client.",
             _MODALITY,
@@ -114,7 +116,7 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
-        self.upstream_seconds = HistogramFamily(
+        self.upstream_seconds = self._histogram(
             "embedwire_upstream_request_duration_seconds",
             "Duration of upstream requests, from the first byte sent to the last received.",
             request,
@@ -218,7 +220,7 @@ class Metrics:
             _MODALITY,
             registry=registry,
         )
-        self.rate_limit_wait_seconds = HistogramFamily(
+        self.rate_limit_wait_seconds = self._histogram(
             "embedwire_rate_limit_wait_seconds",
             "Wait of an attempt for the upstream's rate limits.",
             _MODALITY,
