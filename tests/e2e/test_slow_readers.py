@@ -95,7 +95,7 @@ def _window_update(increment: int) -> bytes:
 
 
 class Upstream:
-    """Answers with many segments once it is told to."""
+    """Answers with many segments, after `go_on` has been set."""
 
     def __init__(self, segments: int) -> None:
         self._segments = segments
@@ -172,8 +172,6 @@ async def test_a_reply_that_is_never_read_delays_the_drain_for_the_grace() -> No
         server.process.send_signal(signal.SIGTERM)
         upstream.go_on.set()
         assert await asyncio.wait_for(server.process.wait(), 20) == 0
-
-    assert any("code=OK" in line for line in server.log)
 
 
 async def test_a_unary_reply_in_a_drain_is_complete() -> None:

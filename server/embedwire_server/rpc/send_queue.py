@@ -1,6 +1,6 @@
 """Send queues of gRPC's connections: whether the client's host has received what was sent.
 
-gRPC does not tell which socket a connection has. Its file descriptor is found by the address of the peer, among all of
+gRPC does not report which socket a connection has. Its file descriptor is found by the address of the peer, among all of
 this process. Linux only: on other systems, nothing is found, and nothing is waited for.
 """
 
@@ -68,7 +68,7 @@ class SendQueue:
         self._connection = connection
 
     def is_empty(self) -> bool:
-        """Whether the peer's host has acknowledged everything, and has room for a status; true if it is closed."""
+        """Whether the peer's host has acknowledged everything, and has space for a status; true if it is closed."""
         try:
             facts = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WINDOW_OFFSET + _INT.size)
             unacknowledged = _INT.unpack(fcntl.ioctl(self._connection, termios.TIOCOUTQ, bytes(_INT.size)))[0]
