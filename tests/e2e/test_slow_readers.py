@@ -151,7 +151,9 @@ async def test_an_old_connection_delivers_its_last_reply(scripted: Scripted, met
         SlowReader.connected(served.app.target) as reader,
     ):
         await reader.call(method, 1)
+        await until(lambda: upstream.visits == 1)
         await reader.until(lambda: reader.goaways == 2)
+        await asyncio.sleep(1)  # the server counts the age from the first call
         upstream.go_on.set()
         await asyncio.sleep(HELD_SECONDS)
         await reader.until(lambda: reader.ended == {1})

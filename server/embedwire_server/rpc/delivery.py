@@ -18,8 +18,8 @@ EMPTY_POLLS = 2
 # The part of the grace period after which a call ends in any case.
 PATIENCE = 0.9
 LONGEST_SECONDS = 60.0  # outside a drain
-# gRPC sends GOAWAY at 0.9 to 1.1 of the maximum age.
-YOUNGEST = 0.9
+# gRPC sends GOAWAY at 0.9 to 1.1 of the maximum age, counted from the handshake, which is before the first call.
+YOUNGEST = 0.85
 # Replies that are smaller are not delayed outside a drain.
 LEAST_BYTES = 16 << 10
 KNOWN_CONNECTIONS = 4_096
