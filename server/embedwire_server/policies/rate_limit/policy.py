@@ -3,6 +3,7 @@
 A quota belongs to an organisation and counts by modality, so there is a rate limiter per credential and modality.
 """
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -16,6 +17,7 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.limiter import RateLimiter
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
+from embedwire_server.policies.rate_limit.usage import ModalityUsage
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -66,12 +68,19 @@ class RateLimiters:
             if credential is None:
                 limiter.limit(limits.get(modality, ()))
 
+    def usage(self) -> list[ModalityUsage]:
+        """Return the usage of the limits of the server's own credential, by modality."""
+        return [self._of_server(modality).usage() for modality in Modality]
+
     def of(self, call: EmbedCall) -> RateLimiter:
         """Return the rate limiter for a call."""
-        modality = call.modality
-        limiter = self._limiters.get((call.credential, modality))
         if call.credential is not None:
-            return self._of_caller(call.credential, call.caller[0], modality, limiter)
+            limiter = self._limiters.get((call.credential, call.modality))
+            return self._of_caller(call.credential, call.caller[0], call.modality, limiter)
+        return self._of_server(call.modality)
+
+    def _of_server(self, modality: Modality) -> RateLimiter:
+        limiter = self._limiters.get((None, modality))
         if limiter is None:
             limiter = self._limiters[None, modality] = RateLimiter(
                 modality, self._limits.get(modality, ()), self._metrics
@@ -142,6 +151,8 @@ class RateLimitPolicy:
             return summary
         finally:
             limiter.release(reservation)
+            if call.limits:
+                limiter.reported = call.limits, asyncio.get_running_loop().time()
 
 
 def _get_or_create(
