@@ -1,7 +1,7 @@
 """Send queues of gRPC's connections: whether the client's host has received what was sent.
 
-gRPC does not report which socket a connection has. Its file descriptor is found by the address of the peer, among all of
-this process. Linux only: on other systems, nothing is found, and nothing is waited for.
+gRPC does not report which socket a connection has. Its file descriptor is found by the address of the peer, among all
+of this process. Linux only: on other systems, nothing is found, and nothing is waited for.
 """
 
 import asyncio
