@@ -1,6 +1,6 @@
 """Panels of the upstream: requests, rate limits, retries."""
 
-from deploy.monitoring.panel import Panel, Row, each, gauge, quantiles, rate, total
+from deploy.monitoring.panel import Panel, Query, Row, each, gauge, quantiles, rate, total
 
 UPSTREAM = Row(
     "Upstream",
@@ -18,6 +18,7 @@ UPSTREAM = Row(
             "From the first byte sent to the last byte received.",
             "s",
             quantiles("embedwire_upstream_request_duration_seconds", "modality"),
+            ("EmbedwireUpstreamNotAnswering",),
         ),
         Panel(
             "Connection failures by cause",
@@ -66,6 +67,18 @@ RATE_LIMITS = Row(
                 rate("embedwire_rate_limit_rejections_total", "modality, limit", "rejected {{modality}}: {{limit}}"),
             ),
             ("EmbedwireUpstreamRateLimited", "EmbedwireRateLimitRejections", "EmbedwireUpstreamQuotaExhausted"),
+        ),
+        Panel(
+            "Remaining quota",
+            "Smallest share of each rate limit that a replica has left; upstream: by its last response.",
+            "percentunit",
+            (
+                Query(
+                    "min by (modality, limit) (embedwire_rate_limit_remaining{$server}"
+                    " / embedwire_rate_limit_amount{$server})",
+                    "{{modality}}: {{limit}}",
+                ),
+            ),
         ),
     ),
 )
