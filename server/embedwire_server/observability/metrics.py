@@ -14,6 +14,7 @@ from embedwire_server import __version__
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
 from embedwire_server.observability.log_collector import LogCollector
+from embedwire_server.observability.recent_calls import RecentCalls
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
@@ -31,6 +32,9 @@ class Metrics:
     Args:
         upstream: name of the configured upstream, for `embedwire_upstream_info`.
         histogram: type of the histograms.
+
+    Attributes:
+        recent_calls: the calls of the last minutes, for the status page.
     """
 
     def __init__(self, upstream: str, histogram: type[HistogramFamily] = HistogramFamily) -> None:
@@ -39,6 +43,7 @@ class Metrics:
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
         registry.register(LogCollector())
+        self.recent_calls = RecentCalls()
         self._calls(registry)
         self._inputs(registry)
         self._upstream(registry)

@@ -3,6 +3,7 @@
 A quota belongs to an organisation and counts by modality, so there is a rate limiter per credential and modality.
 """
 
+import asyncio
 import functools
 import time
 from collections import OrderedDict
@@ -18,6 +19,7 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT, RateLimiter
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
+from embedwire_server.policies.rate_limit.usage import ModalityUsage, tightest
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -69,6 +71,10 @@ class RateLimiters:
             if credential is None:
                 limiter.limit(limits.get(modality, ()))
 
+    def usage(self) -> list[ModalityUsage]:
+        """Return the usage of the limits of the server's own credential, by modality."""
+        return [self._of_server(modality).usage() for modality in Modality]
+
     def _show(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
         """Show the limits in metrics. What remains is computed by the thread that reads it."""
         amount, remaining = self._metrics.rate_limit_amount, self._metrics.rate_limit_remaining
@@ -83,19 +89,22 @@ class RateLimiters:
         limiter = self._limiters.get((None, modality))
         return limit.amount if limiter is None else limiter.remaining(limit.name, time.monotonic())
 
-    def show_quota(self, call: EmbedCall) -> None:
+    def show_reported(self, call: EmbedCall) -> None:
         """Show in metrics what the upstream's last response said about the quota of the server's own credential."""
-        if call.quota is not None and call.credential is None:
-            remaining, amount = call.quota
-            self._metrics.rate_limit_remaining.labels(call.modality, UPSTREAM_LIMIT).set(remaining)
-            self._metrics.rate_limit_amount.labels(call.modality, UPSTREAM_LIMIT).set(amount)
+        found = tightest(call.limits) if call.credential is None else None
+        if found is not None:
+            self._metrics.rate_limit_remaining.labels(call.modality, UPSTREAM_LIMIT).set(found.remaining)
+            self._metrics.rate_limit_amount.labels(call.modality, UPSTREAM_LIMIT).set(found.limit)
 
     def of(self, call: EmbedCall) -> RateLimiter:
         """Return the rate limiter for a call."""
-        modality = call.modality
-        limiter = self._limiters.get((call.credential, modality))
         if call.credential is not None:
-            return self._of_caller(call.credential, call.caller[0], modality, limiter)
+            limiter = self._limiters.get((call.credential, call.modality))
+            return self._of_caller(call.credential, call.caller[0], call.modality, limiter)
+        return self._of_server(call.modality)
+
+    def _of_server(self, modality: Modality) -> RateLimiter:
+        limiter = self._limiters.get((None, modality))
         if limiter is None:
             limiter = self._limiters[None, modality] = RateLimiter(
                 modality, self._limits.get(modality, ()), self._metrics
@@ -166,7 +175,9 @@ class RateLimitPolicy:
             return summary
         finally:
             limiter.release(reservation)
-            self._rate_limiters.show_quota(call)
+            if call.limits:
+                limiter.reported = call.limits, asyncio.get_running_loop().time()
+                self._rate_limiters.show_reported(call)
 
 
 def _get_or_create(

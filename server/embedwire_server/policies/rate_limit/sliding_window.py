@@ -6,6 +6,7 @@ Times are seconds of the event loop's clock.
 import dataclasses
 import math
 from collections import deque
+from typing import NamedTuple
 
 # Seconds added to each window. The upstream counts a request when it arrives: one that is delayed more than the next
 # could otherwise exceed the limit.
@@ -48,6 +49,27 @@ class Usage:
     amount: float
 
 
+class LimitUsage(NamedTuple):
+    """Usage of a limit.
+
+    Attributes:
+        name: name of the limit.
+        amount: allowed amount per window.
+        used: amount that counts now.
+        free_in: seconds until all of it is free again.
+    """
+
+    name: str
+    amount: int
+    used: float
+    free_in: float
+
+    @property
+    def remaining(self) -> float:
+        """Amount that is left now."""
+        return max(0.0, self.amount - self.used)
+
+
 class SlidingWindow:
     """Sliding window: the usage of the last seconds, and when more is allowed."""
 
@@ -73,11 +95,6 @@ class SlidingWindow:
         even = max(self._next, now) - _BURST_SECONDS + ahead * self._spacing if self._spacing else now
         return max(now, even, self._capacity_at(now, max(amount + ahead, _LEAST)))
 
-    def remaining(self, now: float) -> float:
-        """Return what is allowed now in total. Thread-safe."""
-        usages = self._usages.copy()  # atomic; a loop is not
-        return max(0.0, self.limit.amount - sum(usage.amount for usage in usages if usage.at + self._seconds > now))
-
     def consume(self, now: float, amount: float) -> Usage:
         """Record usage now."""
         usage = self._usages[-1] if self._usages else None
@@ -96,6 +113,12 @@ class SlidingWindow:
         if usage.at > -math.inf:
             self._total += more
             usage.amount += more
+
+    def usage(self, now: float) -> LimitUsage:
+        """Return the usage of the window that ends now. Thread-safe."""
+        counted = [usage for usage in self._usages.copy() if usage.at + self._seconds > now]  # the copy is atomic
+        ends = counted[-1].at + self._seconds - now if counted else 0.0
+        return LimitUsage(self.limit.name, self.limit.amount, sum(usage.amount for usage in counted), ends)
 
     def _capacity_at(self, now: float, amount: float) -> float:
         rounds, rest = divmod(amount, self.limit.amount)

@@ -198,6 +198,6 @@ def test_remaining() -> None:
     for at in (0.0, 30.0, 30.0):
         window.consume(at, 2.0)
 
-    assert [window.remaining(now) for now in (30.0, MINUTE + MARGIN, 2 * MINUTE)] == [4, 6, 10]
+    assert [window.usage(now).remaining for now in (30.0, MINUTE + MARGIN, 2 * MINUTE)] == [4, 6, 10]
     window.set_limit(limit(3))
-    assert window.remaining(30.0) == 0
+    assert window.usage(30.0).remaining == 0
