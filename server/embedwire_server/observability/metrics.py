@@ -5,18 +5,16 @@ label ever holds a caller's text. Children are looked up once and kept.
 """
 
 import platform
-from collections.abc import Iterator
 from importlib import metadata
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
 from embedwire_server import __version__
 from embedwire_server.core.models import Modality
-from embedwire_server.observability import logs
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
+from embedwire_server.observability.log_collector import LogCollector
+from embedwire_server.observability.recent_calls import RecentCalls
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
@@ -33,13 +31,19 @@ class Metrics:
 
     Args:
         upstream: name of the configured upstream, for `embedwire_upstream_info`.
+        histogram: type of the histograms.
+
+    Attributes:
+        recent_calls: the calls of the last minutes, for the status page.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, histogram: type[HistogramFamily] = HistogramFamily) -> None:
+        self._histogram = histogram
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
-        registry.register(_LogCollector())
+        registry.register(LogCollector())
+        self.recent_calls = RecentCalls()
         self._calls(registry)
         self._inputs(registry)
         self._upstream(registry)
@@ -68,7 +72,7 @@ class Metrics:
             "grpc_server_msg_received", "Messages received.", method, registry=registry
         )
         self.messages_sent = CounterFamily("grpc_server_msg_sent", "Messages sent.", method, registry=registry)
-        self.call_seconds = HistogramFamily(
+        self.call_seconds = self._histogram(
             "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
         )
         self.calls = CounterFamily(
@@ -89,7 +93,7 @@ class Metrics:
             "embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry
         )
         self.inputs_in_flight = Gauge("embedwire_inputs_in_flight", "Inputs in progress.", _MODALITY, registry=registry)
-        self.overhead_seconds = HistogramFamily(
+        self.overhead_seconds = self._histogram(
             "embedwire_gateway_overhead_seconds",
             "Time of an input in this server, without the waits for the upstream, an upload or the client.",
             _MODALITY,
@@ -114,7 +118,7 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
-        self.upstream_seconds = HistogramFamily(
+        self.upstream_seconds = self._histogram(
             "embedwire_upstream_request_duration_seconds",
             "Duration of upstream requests, from the first byte sent to the last received.",
             request,
@@ -218,7 +222,7 @@ class Metrics:
             _MODALITY,
             registry=registry,
         )
-        self.rate_limit_wait_seconds = HistogramFamily(
+        self.rate_limit_wait_seconds = self._histogram(
             "embedwire_rate_limit_wait_seconds",
             "Wait of an attempt for the upstream's rate limits.",
             _MODALITY,
@@ -237,14 +241,15 @@ class Metrics:
             ("modality", "limit"),
             registry=registry,
         )
-
-
-class _LogCollector(Collector):
-    """Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            "embedwire_log_lines_dropped",
-            "Log lines lost because the buffer was full or writing failed.",
-            value=logs.dropped_lines(),
+        self.rate_limit_amount = Gauge(
+            "embedwire_rate_limit_amount",
+            "Requests or minutes of media that a rate limit allows, by limit (upstream: by its last response).",
+            ("modality", "limit"),
+            registry=registry,
+        )
+        self.rate_limit_remaining = Gauge(
+            "embedwire_rate_limit_remaining",
+            "What a rate limit still allows now, by limit (upstream: by its last response).",
+            ("modality", "limit"),
+            registry=registry,
         )

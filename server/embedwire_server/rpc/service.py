@@ -109,12 +109,12 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         return self._catalog.page(request, call_context.current.get().token)
 
     def _allowed(self, wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
-        """Check a request against its caller's token, and add the token's quota.
+        """Check a request against its caller's token, add the token's quota, and let the call take its totals.
 
         Raises:
             GatewayError: the token does not permit the request.
         """
-        call.model = wanted.model.name
+        call.model, call.totals = wanted.model.name, wanted.totals
         if call.token is not None:
             call.token.check(wanted, self._own_tasks)
             wanted = dataclasses.replace(wanted, quota=call.token.quota)

@@ -133,7 +133,7 @@ class ErrorInterceptor:
                 ):  # leaked out of a library
                     await self._abort(context, log_unexpected(error))
                     return None
-                call.reason = _reason_to_leave(context)
+                call.reason = Reason.DEADLINE_EXCEEDED if call.is_expired else Reason.CANCELLED
                 raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
             except Exception as error:  # noqa: BLE001 - its text must not reach the caller
                 await self._abort(context, log_unexpected(error))
@@ -145,12 +145,11 @@ class ErrorInterceptor:
         call = call_context.current.get()
         call.reason, call.cause = error.reason, error.cause or ""
         error.task_id = error.task_id or call.task_id
-        call.trace_id = "" if error.upstream is None else error.upstream.trace_id
         # Break reference cycles: the frames hold the call, which holds the error. They would wait for the garbage
         # collector, and with them what gRPC keeps of the call, such as its metadata. `__context__` is the cancellation
         # by which a deadline ends a call.
         error.__traceback__ = error.__context__ = None
-        trailers = (*context.trailing_metadata(), *error_details.trailers(error))
+        trailers = (*call.trailers(), *error_details.trailers(error))
         await _begun(call)
         with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
             async with asyncio.timeout(ABORT_SECONDS):
@@ -177,11 +176,6 @@ async def _begun(call: call_context.Call) -> None:
     until = asyncio.get_running_loop().time() + BEGINNING_SECONDS
     while call.is_beginning and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - gRPC has no event for it
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _reason_to_leave(context: Context) -> Reason:
-    remaining = context.time_remaining()
-    return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
 
 
 def _preserving_status(handler: Handler) -> Handler:

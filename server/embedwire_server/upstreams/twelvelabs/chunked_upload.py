@@ -76,6 +76,7 @@ class ChunkedUpload:
         url = self._checked(session.urls.pop(number))
         headers = [(b"Host", url.netloc), *session.headers, (b"content-length", str(size).encode())]
         request = Request(url, headers, _part(content, start, size), b"PUT", f"{_ENDPOINT}/chunk")
+        request.has_trace_context = False  # the URL may be signed for these headers, and be of another service
         body = await self._client.send(call, request, self._dialect.error_of(Subject.CHUNK), ANSWERED | {204})
         await body.close()
         etag = body.headers.get(b"etag", b"").decode("latin-1").strip('"')
