@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import structlog
-from starlette.types import ASGIApp
 
-from embedwire_server import assembly
+from embedwire_server import assembly, startup_log
 from embedwire_server.admission.caller_quota import CallerQuotas
 from embedwire_server.admission.load_shedding import LoadShedder, capacities
 from embedwire_server.auth.tokens import Authenticator
@@ -17,9 +16,7 @@ from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.observability.heartbeat import Heartbeat
-from embedwire_server.observability.http.routes import application
-from embedwire_server.observability.http.server import HttpServer
+from embedwire_server.http_port import HttpPort
 from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
@@ -84,7 +81,7 @@ class App:
         self._has_metrics = has_metrics
         self.is_retired = False
         self._tracing: Tracing | None = None
-        self._readiness, self._heartbeat = Readiness(), Heartbeat()
+        self._readiness = Readiness()
         self._metrics = assembly.metrics(settings)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
@@ -93,6 +90,7 @@ class App:
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
         self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
+        self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -164,7 +162,7 @@ class App:
         reader = assembly.request_reader(settings, self._admission.content_memory)
         catalog = Catalog(settings.model_table, settings.limits)
         self._servicer = EmbeddingServicer(self._gateway, reader, catalog, settings.uploads.idle_timeout)
-        await stack.enter_async_context(self._heartbeat.running())
+        await stack.enter_async_context(self._http_port.heartbeat.running())
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
@@ -172,10 +170,10 @@ class App:
             server = await self._start_grpc(health)
         stack.push_async_callback(server.stop, settings.shutdown.grace_period)
         stack.push_async_callback(self._drain, health)
-        self._warn()
+        startup_log.warn(settings)
         await health.ready()
         await stack.enter_async_context(resources.running())
-        log.info("serving", target=self.target, **self._facts())
+        log.info("serving", target=self.target, **startup_log.facts(settings, self.metrics_url, self.health_target))
 
     async def _start_grpc(self, health: HealthServicer) -> rpc_server.Server:
         """Start the gRPC server, after the one for health checks only."""
@@ -200,28 +198,6 @@ class App:
         self.target = settings.server.address.with_port(port)
         return server
 
-    def _facts(self) -> dict[str, object]:
-        """Return the attributes of the log line about the start."""
-        settings = self._settings
-        facts: dict[str, object] = {"upstream": settings.upstream.name}
-        if self.metrics_url:
-            facts["metrics"] = self.metrics_url
-        if (proxy := settings.upstream.used_proxy) is not None:
-            facts["proxy"] = proxy.address
-        if self.health_target:
-            facts["health"] = self.health_target
-        return facts | {"tls": settings.tls.files is not None, "tokens": len(settings.tokens)}
-
-    def _warn(self) -> None:
-        """Warn of an insecure configuration, unless `allow_insecure` is set."""
-        settings = self._settings
-        if settings.server.address.is_loopback or settings.server.allow_insecure:
-            return
-        if settings.tls.files is None:
-            log.warning("tokens and content are sent unencrypted: set --tls-certificate and --tls-key")
-        elif settings.tls.client_ca is None and not settings.tokens:
-            log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
-
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> assembly.TwelveLabs:
         return await stack.enter_async_context(
             assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url, self._tracing)
@@ -233,16 +209,7 @@ class App:
         Raises:
             OSError: their port is in use.
         """
-        address = self._settings.metrics.address
-        try:
-            endpoint = self._endpoints.enter_context(HttpServer(address.host, address.port, self._http()))
-        except OSError as error:
-            raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
-        self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
-
-    def _http(self) -> ASGIApp:
-        timeout = self._settings.workers.timeout
-        return application(self._metrics.registry, self._readiness, self._heartbeat, timeout)
+        self.metrics_url = self._http_port.open(self._endpoints)
 
     async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
         """Start the server for health checks only. It is stopped last, so that probes see the drain."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from embedwire_sandbox import SandboxOptions
 from tests.incidents import faults
-from tests.incidents.scene import PAUSE, Scene
+from tests.incidents.scene import DEADLINE, PAUSE, Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,10 @@ class Incident:
         fault: what goes wrong.
         party: the party at fault, as in the label of alerts; empty if nothing goes wrong.
         alerts: alerts that must fire.
-        panels: the panels that must show it: parts of the names of their lines, by title.
+        panels: the panels that must show it: the names of their lines, by title.
+        page: reason of failures that the status page must show; empty if it cannot show the fault.
         pause: seconds between two calls of each caller of the normal traffic.
+        deadline: of the normal traffic, in seconds.
         settings: settings of the server.
         options: options of the upstream.
     """
@@ -32,7 +34,9 @@ class Incident:
     party: str = ""
     alerts: frozenset[str] = frozenset()
     panels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    page: str = ""
     pause: float = PAUSE
+    deadline: float = DEADLINE
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: SandboxOptions = dataclasses.field(default_factory=SandboxOptions)
 
@@ -51,6 +55,7 @@ INCIDENTS = (
             "Inputs that wait for rate limits": "text",
             "Failed calls by reason": "RATE_LIMITED",
         },
+        "RATE_LIMITED",
         pause=0.8,
         options=SandboxOptions(requests_per_minute={"text": 8}, quota_window_sec=2.0),
     ),
@@ -65,6 +70,7 @@ INCIDENTS = (
             "Failed calls by party": "upstream",
             "Suppressed retries by cause": "budget",
         },
+        "UPSTREAM_UNAVAILABLE",
     ),
     Incident(
         "upstream-errors",
@@ -77,6 +83,22 @@ INCIDENTS = (
             "Failed calls by party": "upstream",
             "Retries by reason": "UPSTREAM_UNAVAILABLE",
         },
+        "UPSTREAM_UNAVAILABLE",
+    ),
+    Incident(
+        "upstream-hanging",
+        "The upstream accepts requests and does not answer.",
+        faults.upstream_hangs,
+        "upstream",
+        frozenset({"EmbedwireUpstreamNotAnswering"}),
+        {
+            "Upstream requests by reason": "DEADLINE_EXCEEDED",
+            "Duration of upstream requests": "p50 text",
+            "Failed calls by reason": "DEADLINE_EXCEEDED",
+        },
+        "DEADLINE_EXCEEDED",
+        pause=0.8,
+        deadline=2.0,
     ),
     Incident(
         "key-revoked",
@@ -89,6 +111,7 @@ INCIDENTS = (
             "Failed inputs by reason": "UPSTREAM_CREDENTIALS",
             "Failed calls by party": "upstream",
         },
+        "UPSTREAM_CREDENTIALS",
     ),
     Incident(
         "overload",
@@ -101,6 +124,7 @@ INCIDENTS = (
             "Inputs in progress and in the queue": "in the queue text",
             "Failed calls by party": "policy",
         },
+        "OVERLOADED",
         settings={"concurrency_inputs_per_modality": 2, "concurrency_queue_per_modality": 2},
         options=SandboxOptions(latency_sec=0.1),
     ),
@@ -115,6 +139,7 @@ INCIDENTS = (
             "Failed calls by party": "caller",
             "Failed calls by token": "search CALLER_STALLED",
         },
+        "CALLER_STALLED",
         settings={"uploads_idle_timeout": "1s"},
     ),
     Incident(
@@ -128,6 +153,7 @@ INCIDENTS = (
             "Failed calls by party": "caller",
             "Failed calls by token": "search INVALID_REQUEST",
         },
+        "MALFORMED_MESSAGE",
     ),
     Incident(
         "broken-configuration",

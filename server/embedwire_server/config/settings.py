@@ -71,11 +71,13 @@ class ServerSettings(Group):
 
 
 class MetricsSettings(Group):
-    """The HTTP port for metrics and probes."""
+    """The HTTP port for metrics, probes and the status page."""
 
     listen: ListenAddress = Field(
-        default="127.0.0.1:9464", description="address of the HTTP port for /metrics and the probes /livez and /readyz"
+        default="127.0.0.1:9464",
+        description="address of the HTTP port for /metrics, the probes /livez and /readyz, and the status page /",
     )
+    status_page: bool = Field(default=True, description="serve the status page, which needs no authentication")
 
     @property
     def address(self) -> Address:

@@ -5,18 +5,16 @@ label ever holds a caller's text. Children are looked up once and kept.
 """
 
 import platform
-from collections.abc import Iterator
 from importlib import metadata
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
 from embedwire_server import __version__
 from embedwire_server.core.models import Modality
-from embedwire_server.observability import logs
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
+from embedwire_server.observability.log_collector import LogCollector
+from embedwire_server.observability.recent_calls import RecentCalls
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
@@ -34,6 +32,9 @@ class Metrics:
     Args:
         upstream: name of the configured upstream, for `embedwire_upstream_info`.
         histogram: type of the histograms.
+
+    Attributes:
+        recent_calls: the calls of the last minutes, for the status page.
     """
 
     def __init__(self, upstream: str, histogram: type[HistogramFamily] = HistogramFamily) -> None:
@@ -41,7 +42,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
-        registry.register(_LogCollector())
+        registry.register(LogCollector())
+        self.recent_calls = RecentCalls()
         self._calls(registry)
         self._inputs(registry)
         self._upstream(registry)
@@ -239,14 +241,15 @@ class Metrics:
             ("modality", "limit"),
             registry=registry,
         )
-
-
-class _LogCollector(Collector):
-    """Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            "embedwire_log_lines_dropped",
-            "Log lines lost because the buffer was full or writing failed.",
-            value=logs.dropped_lines(),
+        self.rate_limit_amount = Gauge(
+            "embedwire_rate_limit_amount",
+            "Requests or minutes of media that a rate limit allows, by limit (upstream: by its last response).",
+            ("modality", "limit"),
+            registry=registry,
+        )
+        self.rate_limit_remaining = Gauge(
+            "embedwire_rate_limit_remaining",
+            "What a rate limit still allows now, by limit (upstream: by its last response).",
+            ("modality", "limit"),
+            registry=registry,
         )

@@ -5,7 +5,7 @@ import itertools
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from embedwire_server.core.cancellation import is_expired
 from embedwire_server.core.failure_causes import Cause
@@ -40,6 +40,22 @@ class Job:
     asset_name: str = ""
 
 
+class UpstreamLimit(NamedTuple):
+    """A rate limit in the headers of a response.
+
+    Attributes:
+        name: the headers' common beginning, for instance "x-ratelimit-request".
+        limit: the amount per period; None if unknown. The next one as well.
+        remaining: the amount that is left.
+        resets_in: seconds until it resets, counted from the arrival of the response.
+    """
+
+    name: str
+    limit: float | None
+    remaining: float | None
+    resets_in: float
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class EmbedCall:
     """State and statistics of one input; each policy and the upstream add to it.
@@ -61,6 +77,7 @@ class EmbedCall:
         upstream: name of the upstream that responded.
         stuck: why an attempt had no connection when it was cancelled.
         exhausted_for: seconds for which the last response asks the next request to wait.
+        limits: rate limits in the headers of the last response.
         segments: number of decoded segments.
         content_bytes: size of the text or file that was received; 0 before it is complete.
         is_abandoned: whether `emit` raised: segments can no longer be passed on.
@@ -91,6 +108,7 @@ class EmbedCall:
     upstream: str = ""
     stuck: Cause | None = None
     exhausted_for: float = 0.0
+    limits: tuple[UpstreamLimit, ...] = ()
     segments: int = 0
     content_bytes: int = 0
     is_abandoned: bool = False

@@ -1,7 +1,5 @@
 """The paths of the HTTP port. Handlers run one at a time in its thread; each is short, since it holds the GIL."""
 
-from collections.abc import Awaitable, Callable
-
 import structlog
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
@@ -13,14 +11,19 @@ from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.heartbeat import Heartbeat
 from embedwire_server.observability.http import probes
 from embedwire_server.observability.http.metrics_page import metrics_page
+from embedwire_server.observability.http.status_page import StatusPage
 from embedwire_server.observability.readiness import Readiness
-
-Page = Callable[[Request], Awaitable[Response]]
 
 log = structlog.get_logger(__name__)
 
 
-def application(registry: CollectorRegistry, readiness: Readiness, heartbeat: Heartbeat, max_silence: float) -> ASGIApp:
+def application(
+    registry: CollectorRegistry,
+    readiness: Readiness,
+    heartbeat: Heartbeat,
+    max_silence: float,
+    status_page: StatusPage | None = None,
+) -> ASGIApp:
     """Build the application.
 
     Args:
@@ -28,6 +31,7 @@ def application(registry: CollectorRegistry, readiness: Readiness, heartbeat: He
         readiness: the checks of `/readyz`.
         heartbeat: the heartbeat of the main event loop, for `/livez`.
         max_silence: the seconds without a heartbeat after which `/livez` fails.
+        status_page: the page at `/`; None serves no page.
     """
 
     async def metrics(request: Request) -> Response:
@@ -40,6 +44,8 @@ def application(registry: CollectorRegistry, readiness: Readiness, heartbeat: He
         return probes.readyz(readiness)
 
     routes = [Route("/metrics", metrics), Route("/livez", livez), Route("/readyz", readyz)]
+    if status_page is not None:
+        routes.insert(0, Route("/", status_page.response))
     paths = ", ".join(route.path for route in routes)
 
     async def not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -96,6 +96,7 @@ class ObservabilityInterceptor:
         self._metrics.call_seconds.labels(*labels).observe(seconds)
         if call.is_ours:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
+            self._metrics.recent_calls.add(call, method, code, seconds)
         facts: dict[str, object] = {"method": f"{service}/{method}", "code": code}
         if call.is_ours:
             facts["reason"] = call.reason

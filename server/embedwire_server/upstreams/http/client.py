@@ -109,7 +109,7 @@ class HttpClient:
     ) -> tuple[Response, Headers]:
         """Send the request; return when the head of the response has arrived."""
         call.attempts += 1
-        call.upstream, call.endpoint, call.exhausted_for = self._name, request.endpoint, 0.0
+        call.upstream, call.endpoint, call.exhausted_for, call.limits = self._name, request.endpoint, 0.0, ()
         started = time.perf_counter()
         try:
             response = await self.sender.send(request, exchange)
@@ -135,7 +135,8 @@ class HttpClient:
             call.upstream = "sandbox"
         call.upstream_trace_id = _trace_id(headers.get(_TRACE_HEADER, b""), request)
         if not rate_limit_headers.REMAINING.isdisjoint(headers):
-            call.exhausted_for = rate_limit_headers.used_up(decoded_headers(response))
+            call.limits = rate_limit_headers.limits_of(decoded_headers(response))
+            call.exhausted_for = rate_limit_headers.used_up(call.limits)
         if response.status in accepted and exchange.is_early:
             await response.aclose()
             raise unusable("it is a success, which arrived before the request was sent completely")

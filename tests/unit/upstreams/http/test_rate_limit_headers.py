@@ -36,7 +36,7 @@ def rate_limited(headers: dict[str, str], body: object = None) -> float | None:
 
 
 def used_up(headers: dict[str, str]) -> float:
-    return rate_limit_headers.used_up(httpx.Headers(headers))
+    return rate_limit_headers.used_up(rate_limit_headers.limits_of(httpx.Headers(headers)))
 
 
 @pytest.mark.parametrize(
