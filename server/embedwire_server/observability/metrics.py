@@ -5,18 +5,15 @@ label ever holds a caller's text. Children are looked up once and kept.
 """
 
 import platform
-from collections.abc import Iterator
 from importlib import metadata
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
 from embedwire_server import __version__
 from embedwire_server.core.models import Modality
-from embedwire_server.observability import logs
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
+from embedwire_server.observability.log_collector import LogCollector
 from embedwire_server.observability.recent_calls import RecentCalls
 
 OTHER_MODEL = "other"
@@ -45,7 +42,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
-        registry.register(_LogCollector())
+        registry.register(LogCollector())
         self.recent_calls = RecentCalls()
         self._calls(registry)
         self._inputs(registry)
@@ -243,15 +240,4 @@ class Metrics:
             "Inputs rejected because a rate limit outlasts their deadline, by limit (upstream: a back-off).",
             ("modality", "limit"),
             registry=registry,
-        )
-
-
-class _LogCollector(Collector):
-    """Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            "embedwire_log_lines_dropped",
-            "Log lines lost because the buffer was full or writing failed.",
-            value=logs.dropped_lines(),
         )
