@@ -19,7 +19,7 @@ class Alert:
         expression: the condition in PromQL.
         for_: how long the condition must hold, as a duration of Prometheus.
         summary: one line; may contain templates of Prometheus.
-        description: what happens and to whom; may contain templates of Prometheus.
+        description: what happens, and what it means for callers; may contain templates of Prometheus.
         meaning: of the runbook: what it means, in Markdown; may be indented.
         look: of the runbook: what to look at, in this order, with queries as blocks.
         actions: of the runbook: what to do.

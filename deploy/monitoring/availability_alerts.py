@@ -80,7 +80,7 @@ ALERTS = (
         "send calls elsewhere.",
         meaning="""
             The server checks its resources once a second. One is lacking: file descriptors, memory, disk space,
-            or the directory for uploads. Readiness returns by itself after three good checks in a row.
+            or the directory for uploads. Readiness returns after three good checks in a row.
         """,
         look="""
             Descriptors in use.

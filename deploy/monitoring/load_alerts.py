@@ -21,7 +21,7 @@ ALERTS = (
         "for {{ $labels.resource }} is used up.",
         meaning="""
             The concurrency limit and the queue of a modality are full, or the content of running calls fills
-            the memory for it (`content_bytes`). Calls are rejected at once, as a whole, with a retry delay;
+            the memory for it (`content_bytes`). Calls are rejected immediately, as a whole, with a retry delay;
             nothing is sent to the upstream. Calls above the limit of their token do not count here.
         """,
         look="""
@@ -89,7 +89,7 @@ ALERTS = (
         """,
         actions="""
             - Raise `concurrency.inputs_per_modality`, or add replicas.
-            - Lower `concurrency.queue_per_modality`: calls are then rejected at once instead of waiting in
+            - Lower `concurrency.queue_per_modality`: calls are then rejected immediately instead of waiting in
               vain.
             - Ask callers for longer deadlines or fewer inputs in a call.
         """,
@@ -146,7 +146,7 @@ ALERTS = (
         "not ready.",
         meaning="""
             Connections of callers, connections to the upstream and spooled uploads use the descriptors. Half of
-            them are for callers; further connections are closed at once.
+            them are for callers; further connections are closed immediately.
         """,
         look="""
             Inputs in flight.

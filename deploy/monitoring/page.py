@@ -52,4 +52,4 @@ def _runbook(alert: Alert) -> Iterator[str]:
 
 
 def _after(alert: Alert) -> str:
-    return "at once" if alert.for_ == "0m" else f"after {alert.for_}"
+    return "immediately" if alert.for_ == "0m" else f"after {alert.for_}"

@@ -35,7 +35,14 @@ ALERTS = (
             topk(5, sum by (namespace, job, client, modality) (increase(embedwire_client_inputs_total[1d])))
             ```
 
-            - The status page: the remaining quota of each modality, and when it resets.
+            What remains of each limit in each replica. `upstream` is what the last response reported, for all that
+            use the key.
+
+            ```promql
+            embedwire_rate_limit_remaining / embedwire_rate_limit_amount
+            ```
+
+            - The status page: when the quota of each modality resets.
         """,
         actions="""
             - No credit: add credit to the account, or change the plan.
@@ -74,7 +81,14 @@ ALERTS = (
             sum by (namespace, job, modality) (increase(embedwire_upstream_requests_total[1m]))
             ```
 
-            - The status page: the remaining quota of each modality, and when it resets.
+            What remains of each limit in each replica. `upstream` is what the last response reported, for all that
+            use the key.
+
+            ```promql
+            embedwire_rate_limit_remaining / embedwire_rate_limit_amount
+            ```
+
+            - The status page: when the quota of each modality resets.
         """,
         actions="""
             - Set `rate_limits` to the limits of the plan, divided by the number of replicas. Inputs then wait
@@ -99,7 +113,7 @@ ALERTS = (
         "RATE_LIMITED, because {{ $labels.limit }} allows them only after their deadline.",
         meaning="""
             Callers send more than a rate limit allows. The server knows that an input would wait beyond its
-            deadline and rejects it at once. The label `limit` names the configured limit, or `upstream` for a
+            deadline and rejects it immediately. The label `limit` names the configured limit, or `upstream` for a
             back-off that the upstream asked for.
         """,
         look="""
@@ -115,14 +129,21 @@ ALERTS = (
             topk(5, sum by (namespace, job, client, modality) (rate(embedwire_client_inputs_total[5m])))
             ```
 
-            - The status page: the remaining quota of each modality, and when it resets.
+            What remains of each limit in each replica. `upstream` is what the last response reported, for all that
+            use the key.
+
+            ```promql
+            embedwire_rate_limit_remaining / embedwire_rate_limit_amount
+            ```
+
+            - The status page: when the quota of each modality resets.
         """,
         actions="""
             - `limit` is a configured one: compare it with the plan. Raise it if the plan allows more; a reload
               applies it.
             - `limit` is `upstream`: see [EmbedwireUpstreamRateLimited](#embedwireupstreamratelimited).
             - Ask callers for longer deadlines, or to spread their load. Bulk jobs should use the client's
-              `map`, which waits as long as it is told.
+              `map`, which obeys the retry delays.
         """,
     ),
     Alert(
@@ -153,7 +174,14 @@ ALERTS = (
             job_modality:embedwire_rate_limit_wait_seconds:p99_rate5m
             ```
 
-            - The status page: the remaining quota of each modality, and when it resets.
+            What remains of each limit in each replica. `upstream` is what the last response reported, for all that
+            use the key.
+
+            ```promql
+            embedwire_rate_limit_remaining / embedwire_rate_limit_amount
+            ```
+
+            - The status page: when the quota of each modality resets.
         """,
         actions="""
             - Find the caller whose load has risen: `embedwire_client_inputs_total` by `client`.

@@ -53,8 +53,7 @@ ALERTS = (
         actions="""
             - Look the cause up in [the list of causes](troubleshooting.md#the-upstream-cannot-be-reached).
             - For a name, a certificate or a plaintext port: correct `upstream.url`, `upstream.ca` or
-              `upstream.proxy`, then restart. Such causes are not retried, so they do not disappear by
-              themselves.
+              `upstream.proxy`, then restart. Such causes are not retried.
             - For a refused connection, a timeout or a route: check egress rules and the upstream's own status
               page. The server stays ready and recovers with the upstream; do not restart it.
         """,

@@ -18,6 +18,7 @@ UPSTREAM = Row(
             "From the first byte sent to the last byte received.",
             "s",
             quantiles("embedwire_upstream_request_duration_seconds", "modality"),
+            ("EmbedwireUpstreamNotAnswering",),
         ),
         Panel(
             "Connection failures by cause",

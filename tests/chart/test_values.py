@@ -10,7 +10,7 @@ import yaml
 
 from docs.reference import chart
 from embedwire_server.config.setting_table import ALL, FILE_ONLY
-from tests.chart.rendering import CASES, CHART, SECRET, objects, one, template
+from tests.chart.rendering import CASES, CHART, SECRET, case, container, objects, one, template
 
 OPEN = {"allowInsecure": True}
 
@@ -62,6 +62,7 @@ def test_the_schema_names_the_value(values: dict[str, Any], message: str) -> Non
         (SECRET | OPEN | {"autoscaling": {"enabled": True, "inputsInFlight": 0}}, "set inputsInFlight or cpuPercent"),
         (OPEN | {"config": {"upstream": {"url": "http://a.example:8080/v1"}}}, "networkPolicy.egressPorts: add 8080"),
         (OPEN | {"config": {"upstream": {"url": "http://a.example/v1"}}}, "networkPolicy.egressPorts: add 80,"),
+        (SECRET | OPEN | {"extraEnv": [{"name": "EMBEDWIRE_WORKERS", "value": "2"}]}, "a pod has one process"),
     ],
     ids=lambda part: part if isinstance(part, str) else "",
 )
@@ -71,6 +72,15 @@ def test_conflicts(values: dict[str, Any], message: str) -> None:
 
     assert done.returncode != 0
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("name", [each["name"] for each in container(case("tls"))["env"]] + ["EMBEDWIRE_INSECURE"])
+def test_variables_of_the_chart_cannot_be_overridden(name: str) -> None:
+    """A variable that the chart sets is rejected in `extraEnv`, where it would take precedence."""
+    done = template(SECRET | OPEN | {"extraEnv": [{"name": name, "value": "a"}]})
+
+    assert done.returncode != 0
+    assert f"extraEnv: {name} is set by the chart" in done.stderr
 
 
 def test_every_value_has_a_schema_and_a_description() -> None:

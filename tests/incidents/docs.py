@@ -32,7 +32,7 @@ def table(record: Json) -> str:
 
 
 def _lines(incident: Json, factor: float) -> Iterator[str]:
-    shown = "<br>".join(_panel(one["text"]) for one in incident["dashboard"][:_MOST_PANELS]) or "no change"
+    shown = "<br>".join(_panel(one["text"]) for one in incident["dashboard"][:_MOST_PANELS] if incident["alerts"])
     for index, alert in enumerate(incident["alerts"] or [None]):
         first = (incident["sentence"], shown) if index == 0 else ("", "")
         cells = _cells(alert, factor) if alert else ("none", "", "")

@@ -51,6 +51,14 @@ async def upstream_errors(scene: Scene) -> AsyncGenerator[None]:
 
 
 @contextlib.asynccontextmanager
+async def upstream_hangs(scene: Scene) -> AsyncGenerator[None]:
+    """Accept requests, and answer after all deadlines."""
+    scene.account.sandbox.faults.add(Fault("delay", delay_sec=3600, times=_ALWAYS))
+    yield
+    scene.account.sandbox.faults.clear()
+
+
+@contextlib.asynccontextmanager
 async def key_revoked(scene: Scene) -> AsyncGenerator[None]:
     """Accept another key only."""
     await scene.account.restart(api_key="another-key")

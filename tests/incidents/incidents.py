@@ -7,7 +7,7 @@ from typing import Any
 
 from embedwire_sandbox import SandboxOptions
 from tests.incidents import faults
-from tests.incidents.scene import PAUSE, Scene
+from tests.incidents.scene import DEADLINE, PAUSE, Scene
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Incident:
         alerts: alerts that must fire.
         panels: the panels that must show it: parts of the names of their lines, by title.
         pause: seconds between two calls of each caller of the normal traffic.
+        deadline: of the normal traffic, in seconds.
         settings: settings of the server.
         options: options of the upstream.
     """
@@ -33,6 +34,7 @@ class Incident:
     alerts: frozenset[str] = frozenset()
     panels: Mapping[str, str] = dataclasses.field(default_factory=dict)
     pause: float = PAUSE
+    deadline: float = DEADLINE
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     options: SandboxOptions = dataclasses.field(default_factory=SandboxOptions)
 
@@ -77,6 +79,20 @@ INCIDENTS = (
             "Failed calls by party": "upstream",
             "Retries by reason": "UPSTREAM_UNAVAILABLE",
         },
+    ),
+    Incident(
+        "upstream-hanging",
+        "The upstream accepts requests and does not answer.",
+        faults.upstream_hangs,
+        "upstream",
+        frozenset({"EmbedwireUpstreamNotAnswering"}),
+        {
+            "Upstream requests by reason": "DEADLINE_EXCEEDED",
+            "Duration of upstream requests": "p50 text",
+            "Failed calls by reason": "DEADLINE_EXCEEDED",
+        },
+        pause=0.8,
+        deadline=2.0,
     ),
     Incident(
         "key-revoked",

@@ -1,39 +1,68 @@
-"""The status page of a server, as text."""
+"""The status page of a server, as lines of text."""
 
 import html.parser
+import re
+from collections.abc import Sequence
 
 import httpx
 
-_BREAKS = frozenset({"p", "div", "tr", "li", "h1", "h2", "h3", "table", "section", "dt", "br", "caption"})
-_HIDDEN = frozenset({"style", "script", "title"})
+_NUMBERS = re.compile(r"\b[0-9a-f]{16,}\b|\d+")
+_EMPTY = "\N{EN DASH}"
+_ALWAYS_NEW = "Uptime"
 
 
-class _Text(html.parser.HTMLParser):
-    """Collects the text of a page, a line for each block or row."""
+class _Page(html.parser.HTMLParser):
+    """Collects a line for each term and for each row of a table, with the names of its columns."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts: list[str] = []
-        self._hidden = ""
+        self.lines: list[str] = []
+        self._text: list[str] = []
+        self._term = ""
+        self._columns: list[str] = []
+        self._cells: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: object) -> None:  # noqa: ARG002 - the signature of the library
-        self.parts.append("\n" if tag in _BREAKS else " ")
-        self._hidden = tag if tag in _HIDDEN else self._hidden
-
-    def handle_endtag(self, tag: str) -> None:
-        self._hidden = "" if tag == self._hidden else self._hidden
+        if tag in {"th", "td", "dt", "dd"}:
+            self._text = []
 
     def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.parts.append(" ".join(data.split()))
+        self._text += data.split()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"th", "td"}:
+            self._cells.append(" ".join(self._text))
+        elif tag == "thead":
+            self._columns, self._cells = self._cells, []
+        elif tag == "tr" and self._columns:
+            self.lines.append(self._row())
+            self._cells = []
+        elif tag == "table":
+            self._columns = []
+        elif tag == "dt":
+            self._term = " ".join(self._text)
+        elif tag == "dd":
+            self.lines.append(f"{self._term}: {' '.join(self._text)}")
+
+    def _row(self) -> str:
+        named = zip(self._columns[1:], self._cells[1:], strict=False)
+        return f"{self._cells[0]}: {', '.join(f'{column} {cell}' for column, cell in named if cell != _EMPTY)}"
 
 
 def lines(page: str) -> list[str]:
-    """Return the text of a page of HTML, a line for each block or row of a table."""
-    parser = _Text()
+    """Return the terms and the rows of the tables of a page of HTML."""
+    parser = _Page()
     parser.feed(page)
-    found = [" ".join(line.split()) for line in "".join(parser.parts).splitlines()]
-    return [line for line in found if line]
+    return parser.lines
+
+
+def news(before: Sequence[str], now: Sequence[str]) -> list[str]:
+    """Return the lines that are new; of those that differ in numbers only, the first."""
+    found: dict[str, str] = {}
+    for line in now:
+        if line not in before and not line.startswith(_ALWAYS_NEW):
+            found.setdefault(_NUMBERS.sub("#", line), line)
+    return list(found.values())
 
 
 async def read(address: str) -> list[str]:

@@ -84,7 +84,7 @@ class Recorder:
     async def run(self) -> None:
         """Let the incident happen; return when its alerts have ended, or after a limit of time."""
         timeline, scaled = self.timeline, self._prometheus.factor
-        async with self._scene.traffic(CALLERS, self._incident.pause):
+        async with self._scene.traffic(CALLERS, self._incident.pause, self._incident.deadline):
             await asyncio.sleep(NORMAL / scaled)
             page = await status_page.read(self._scene.metrics_address)
             timeline.fault = time.time()
@@ -94,9 +94,8 @@ class Recorder:
                 await self._until(lambda firing: self._incident.alerts <= firing, MOST_UNTIL_FIRING)
                 least = timeline.fault + LEAST / scaled
                 await asyncio.sleep(max(AFTER / scaled, least - time.time()))
-                timeline.status_page = [
-                    line for line in await status_page.read(self._scene.metrics_address) if line not in page
-                ]
+                now = await status_page.read(self._scene.metrics_address)
+                timeline.status_page = status_page.news(page, now)
             timeline.removed = time.time()
             await self._until(lambda firing: not firing, MOST_UNTIL_RESOLVED)
         timeline.end = time.time()

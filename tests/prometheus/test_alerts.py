@@ -63,7 +63,7 @@ def test_an_alert_fires_for_its_fault_only(fault: Fault, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("fault", LASTING, ids=lambda fault: fault.alert)
 def test_a_fault_of_a_minute_fires_nothing(fault: Fault, tmp_path: Path) -> None:
-    """Alerts about shares ignore a burst, which is over before anybody could act; those that never wait do not."""
+    """Alerts about shares ignore a burst, which is over before an operator could act; those that never wait do not."""
     brief = dataclasses.replace(fault, lasts=1)
     at_once = frozenset(alert for alert in fault.also if minutes(WAITS[alert]) == 0)
     expected = [Expected(minute, at_once) for minute in range(BEGIN, BEGIN + 15)]

@@ -16,7 +16,7 @@ INSTALL = "pip install 'embedwire-server[otel]'"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _REQUESTS = ("OTEL_TRACES_EXPORTER", *_ENDPOINTS)
 _URL = re.compile(r"https?://[^\s/?#]+(/\S*)?", re.IGNORECASE)
-_RATIOS = {"traceidratio", "parentbased_traceidratio"}
+_RATIOS = ("traceidratio", "parentbased_traceidratio")
 _MOST = 1_000_000  # spans or milliseconds
 
 _Check = Callable[[str], bool]

@@ -1,4 +1,4 @@
-"""Collector of the log metrics."""
+"""Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,10 @@ from embedwire_server.observability import logs
 
 
 class LogCollector(Collector):
-    """Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
+    """Yields the number of lost log lines."""
 
     def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield the counter with its current value. Thread-safe."""
         yield CounterMetricFamily(
             "embedwire_log_lines_dropped",
             "Log lines lost because the buffer was full or writing failed.",

@@ -241,3 +241,15 @@ class Metrics:
             ("modality", "limit"),
             registry=registry,
         )
+        self.rate_limit_amount = Gauge(
+            "embedwire_rate_limit_amount",
+            "Requests or minutes of media that a rate limit allows, by limit (upstream: by its last response).",
+            ("modality", "limit"),
+            registry=registry,
+        )
+        self.rate_limit_remaining = Gauge(
+            "embedwire_rate_limit_remaining",
+            "What a rate limit still allows now, by limit (upstream: by its last response).",
+            ("modality", "limit"),
+            registry=registry,
+        )

@@ -25,6 +25,14 @@
 {{- if and $values.tls.mutual (not $values.tls.existingSecret) }}
 {{- fail "tls.mutual: needs tls.existingSecret, with tls.crt, tls.key and ca.crt" }}
 {{- end }}
+{{- range $values.extraEnv }}
+{{- if regexMatch (include "embedwire.ownVariables" $) .name }}
+{{- fail (printf "extraEnv: %s is set by the chart, from its own values" .name) }}
+{{- end }}
+{{- if hasPrefix "EMBEDWIRE_WORKERS" .name }}
+{{- fail (printf "extraEnv: %s: a pod has one process; set replicaCount" .name) }}
+{{- end }}
+{{- end }}
 {{- $ports := $values.ports }}
 {{- if ne (len (uniq (list (int $ports.grpc) (int $ports.health) (int $ports.metrics)))) 3 }}
 {{- fail "ports: grpc, health and metrics must be three different ports" }}
@@ -37,4 +45,9 @@
 {{- fail "autoscaling: set inputsInFlight or cpuPercent" }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* Variables that the chart sets. A second entry would win, and disagree with probes, Services and mounts. */}}
+{{- define "embedwire.ownVariables" -}}
+^(TWELVELABS_API_KEY|EMBEDWIRE_(CONFIG|LISTEN|HEALTH_LISTEN|METRICS_LISTEN|UPLOADS_SPOOL_DIR|SHUTDOWN_DELAY|SHUTDOWN_GRACE_PERIOD|INSECURE|TLS_CERTIFICATE|TLS_KEY|TLS_CLIENT_CA))$
 {{- end }}

@@ -89,6 +89,10 @@ class RateLimiter:
         """Whether an upstream back-off is in force."""
         return asyncio.get_running_loop().time() < self._back_off.until
 
+    def remaining(self, name: str, now: float) -> float:
+        """Return what the limit of this name still allows; NaN without such a limit. Thread-safe."""
+        return next((window.usage(now).remaining for window in self._windows if window.limit.name == name), math.nan)
+
     def try_acquire(self, reservation: Reservation, call: EmbedCall) -> bool:
         """Make a reservation if the limits allow it now; the caller must release it.
 

@@ -64,6 +64,11 @@ class LimitUsage(NamedTuple):
     used: float
     free_in: float
 
+    @property
+    def remaining(self) -> float:
+        """Amount that is left now."""
+        return max(0.0, self.amount - self.used)
+
 
 class SlidingWindow:
     """Sliding window: the usage of the last seconds, and when more is allowed."""
@@ -110,10 +115,10 @@ class SlidingWindow:
             usage.amount += more
 
     def usage(self, now: float) -> LimitUsage:
-        """Return the usage of the window that ends now."""
-        self._forget(now)
-        ends = self._usages[-1].at + self._seconds - now if self._usages else 0.0
-        return LimitUsage(self.limit.name, self.limit.amount, self._total, ends)
+        """Return the usage of the window that ends now. Thread-safe."""
+        counted = [usage for usage in self._usages.copy() if usage.at + self._seconds > now]  # the copy is atomic
+        ends = counted[-1].at + self._seconds - now if counted else 0.0
+        return LimitUsage(self.limit.name, self.limit.amount, sum(usage.amount for usage in counted), ends)
 
     def _capacity_at(self, now: float, amount: float) -> float:
         rounds, rest = divmod(amount, self.limit.amount)

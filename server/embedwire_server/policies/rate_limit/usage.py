@@ -1,7 +1,7 @@
-"""Usage of the rate limits of the server's own credential, for the status page."""
+"""Usage of the rate limits of the server's own credential, for the status page and metrics."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from embedwire_server.core.models import Modality
@@ -43,3 +43,16 @@ def usage_of(
         [limit._replace(resets_in=max(0.0, limit.resets_in + arrived - now)) for limit in reported],
         now - arrived,
     )
+
+
+class Remainder(NamedTuple):
+    """What remains of a limit that the upstream has reported."""
+
+    remaining: float
+    limit: float
+
+
+def tightest(limits: Iterable[UpstreamLimit]) -> Remainder | None:
+    """Return the limit of which the smallest part remains; None if no limit is known together with its remainder."""
+    known = [Remainder(one.remaining, one.limit) for one in limits if one.limit and one.remaining is not None]
+    return min(known, key=lambda one: one.remaining / one.limit, default=None)

@@ -8,7 +8,8 @@ import grpc
 from embedwire_server.core.address import Address
 from embedwire_server.core.errors import Reason
 from embedwire_server.observability import trace_context
-from embedwire_server.observability.tracing import Attributes, Tracer
+from embedwire_server.observability.exception_logging import log_unexpected
+from embedwire_server.observability.tracing import Attributes, Span, Tracer
 from embedwire_server.rpc import call_context, handlers
 from embedwire_server.rpc.handlers import Context, Handler
 from embedwire_server.rpc.interceptors.observe import code_of
@@ -51,10 +52,10 @@ class SpanInterceptor:
             try:
                 return await inner(messages, context)
             finally:
-                call = call_context.current.get()
-                code = code_of(context, call)
-                reason = None if call.reason == "OK" else Reason(call.reason)
-                span.end({"rpc.response.status_code": code}, reason, is_error=code in _ERRORS)
+                try:
+                    _end(span, context)
+                except Exception as error:  # noqa: BLE001 - it must not fail the call
+                    log_unexpected(error)
 
         return handlers.changed(handler, run=run)
 
@@ -62,3 +63,10 @@ class SpanInterceptor:
         address = Address(self._target())
         facts = {"rpc.system.name": "grpc", "rpc.method": name}
         return facts | {"server.address": address.host, "server.port": address.port}
+
+
+def _end(span: Span, context: Context) -> None:
+    call = call_context.current.get()
+    code = code_of(context, call)
+    reason = None if call.reason == "OK" else Reason(call.reason)
+    span.end({"rpc.response.status_code": code}, reason, is_error=code in _ERRORS)

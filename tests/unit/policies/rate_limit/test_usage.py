@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from embedwire_server.core.models import Modality
+from embedwire_server.policies.rate_limit.usage import tightest
 from embedwire_server.testing import Attempt
 from embedwire_server.upstreams.base import UpstreamLimit
 from tests.support.embed_calls import call
@@ -65,3 +66,19 @@ async def test_a_back_off() -> None:
     assert bench.limiters.usage()[0].back_off == 40
     await asyncio.sleep(41)
     assert bench.limiters.usage()[0].back_off == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ([], None),
+        ([(None, 5.0)], None),
+        ([(0.0, 5.0)], None),
+        ([(10.0, None)], None),
+        ([(10.0, 0.0)], (0.0, 10.0)),
+        ([(60.0, 50.0), (600.0, 100.0), (None, 1.0)], (100.0, 600.0)),
+    ],
+)
+def test_tightest(limits: list[tuple[float | None, float | None]], expected: tuple[float, float] | None) -> None:
+    """The limit counts of which the smallest part remains; a remainder without its limit does not."""
+    assert tightest(UpstreamLimit("x-ratelimit", *one, 30.0) for one in limits) == expected
