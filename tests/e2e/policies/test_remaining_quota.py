@@ -47,7 +47,9 @@ async def test_the_quota_that_the_upstream_reports(scripted: Scripted) -> None:
 
     async def script(visit: Visit) -> None:
         remaining = str(next(left))
-        await visit.answer(reply(), 200, **{"x-ratelimit-limit": "100", "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "60"})
+        await visit.answer(
+            reply(), 200, **{"x-ratelimit-limit": "100", "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "60"}
+        )
 
     async with scripted(script, auth_allow_caller_api_keys=True) as (served, _):
         assert REMAINING not in {line.partition("{")[0] for line in served.metrics().splitlines()}
