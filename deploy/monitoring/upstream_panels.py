@@ -1,6 +1,6 @@
 """Panels of the upstream: requests, rate limits, retries."""
 
-from deploy.monitoring.panel import Panel, Row, each, gauge, quantiles, rate, total
+from deploy.monitoring.panel import Panel, Query, Row, each, gauge, quantiles, rate, total
 
 UPSTREAM = Row(
     "Upstream",
@@ -44,6 +44,20 @@ UPSTREAM = Row(
 RATE_LIMITS = Row(
     "Rate limits",
     (
+        Panel(
+            "Remaining rate limits",
+            "What the configured limits, and the upstream by its last response, still allow: the share of the limit "
+            "in the process that has least.",
+            "percentunit",
+            (
+                Query(
+                    "min by (modality, limit) "
+                    "(embedwire_rate_limit_remaining{$server} / embedwire_rate_limit_amount{$server})",
+                    "{{modality}}: {{limit}}",
+                ),
+            ),
+            ("EmbedwireUpstreamQuotaExhausted",),
+        ),
         Panel(
             "Inputs that wait for rate limits",
             "Queue of the configured rate limits and of those that the upstream reports.",

@@ -20,7 +20,8 @@ class Incident:
         fault: what goes wrong.
         party: the party at fault, as in the label of alerts; empty if nothing goes wrong.
         alerts: alerts that must fire.
-        panels: the panels that must show it: parts of the names of their lines, by title.
+        panels: the panels that must show it: the names of their lines, by title.
+        page: reason of failures that the status page must show; empty if it cannot show the fault.
         pause: seconds between two calls of each caller of the normal traffic.
         deadline: of the normal traffic, in seconds.
         settings: settings of the server.
@@ -33,6 +34,7 @@ class Incident:
     party: str = ""
     alerts: frozenset[str] = frozenset()
     panels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    page: str = ""
     pause: float = PAUSE
     deadline: float = DEADLINE
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -53,6 +55,7 @@ INCIDENTS = (
             "Inputs that wait for rate limits": "text",
             "Failed calls by reason": "RATE_LIMITED",
         },
+        "RATE_LIMITED",
         pause=0.8,
         options=SandboxOptions(requests_per_minute={"text": 8}, quota_window_sec=2.0),
     ),
@@ -67,6 +70,7 @@ INCIDENTS = (
             "Failed calls by party": "upstream",
             "Suppressed retries by cause": "budget",
         },
+        "UPSTREAM_UNAVAILABLE",
     ),
     Incident(
         "upstream-errors",
@@ -79,6 +83,7 @@ INCIDENTS = (
             "Failed calls by party": "upstream",
             "Retries by reason": "UPSTREAM_UNAVAILABLE",
         },
+        "UPSTREAM_UNAVAILABLE",
     ),
     Incident(
         "upstream-hanging",
@@ -91,6 +96,7 @@ INCIDENTS = (
             "Duration of upstream requests": "p50 text",
             "Failed calls by reason": "DEADLINE_EXCEEDED",
         },
+        "DEADLINE_EXCEEDED",
         pause=0.8,
         deadline=2.0,
     ),
@@ -105,6 +111,7 @@ INCIDENTS = (
             "Failed inputs by reason": "UPSTREAM_CREDENTIALS",
             "Failed calls by party": "upstream",
         },
+        "UPSTREAM_CREDENTIALS",
     ),
     Incident(
         "overload",
@@ -117,6 +124,7 @@ INCIDENTS = (
             "Inputs in progress and in the queue": "in the queue text",
             "Failed calls by party": "policy",
         },
+        "OVERLOADED",
         settings={"concurrency_inputs_per_modality": 2, "concurrency_queue_per_modality": 2},
         options=SandboxOptions(latency_sec=0.1),
     ),
@@ -131,6 +139,7 @@ INCIDENTS = (
             "Failed calls by party": "caller",
             "Failed calls by token": "search CALLER_STALLED",
         },
+        "CALLER_STALLED",
         settings={"uploads_idle_timeout": "1s"},
     ),
     Incident(
@@ -144,6 +153,7 @@ INCIDENTS = (
             "Failed calls by party": "caller",
             "Failed calls by token": "search INVALID_REQUEST",
         },
+        "MALFORMED_MESSAGE",
     ),
     Incident(
         "broken-configuration",

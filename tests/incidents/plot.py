@@ -18,6 +18,7 @@ _UNITS = {"ops": "per second", "reqps": "per second", "s": "seconds", "short": "
 _MOST_LINES = len(COLOURS)
 _ALERT = "#b3261e"
 _IMAGE_COLOURS = 64
+_HEADROOM = 1.35  # above the highest value, for the legend
 _ADDRESS = re.compile(r"[\d.]+:\d+")
 
 Json = Mapping[str, Any]
@@ -91,8 +92,7 @@ def _graph(axes: Axes, incident: Json, cell: Cell, factor: float) -> None:
         axes.plot([at * minutes for at, _ in points], [value for _, value in points], color=colour, label=label, lw=1.8)
     axes.axvspan(0, incident["removed"] * minutes, color="#000000", alpha=0.06, lw=0)
     axes.set_xlim(incident["start"] * minutes, incident["end"] * minutes)
-    axes.margins(y=0.12)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, _HEADROOM * max([value for _, points in lines for _, value in points], default=1.0))
     axes.set_ylabel(_UNITS.get(graph["unit"], graph["unit"]))
     axes.set_xlabel("minutes after the beginning of the fault (grey)")
     axes.xaxis.set_major_locator(MultipleLocator(5))
@@ -100,7 +100,7 @@ def _graph(axes: Axes, incident: Json, cell: Cell, factor: float) -> None:
     names = [_mark(axes, alert, minutes) for alert in _first(incident["alerts"])]
     axes.set_title("\n".join(names), fontsize=9, color=_ALERT, loc="left")
     axes.annotate(cell.title, (0, 1), (0, 8 + 13 * len(names)), "axes fraction", "offset points", fontsize=12)
-    axes.legend(fontsize=9, loc="best", framealpha=0.8)
+    axes.legend(fontsize=9, loc="upper right", framealpha=0.8, ncols=2)
 
 
 def _lines(graph: Json) -> list[tuple[str, Any]]:

@@ -56,13 +56,21 @@ def lines(page: str) -> list[str]:
     return parser.lines
 
 
-def news(before: Sequence[str], now: Sequence[str]) -> list[str]:
-    """Return the lines that are new; of those that differ in numbers only, the first."""
+def news(before: Sequence[str], now: Sequence[str], count: int = 8) -> list[str]:
+    """Return the lines that are new, first those that are more than other numbers in an earlier line.
+
+    Of lines that differ in numbers only, the first is returned.
+    """
+    known = {_without_numbers(line) for line in before}
     found: dict[str, str] = {}
     for line in now:
         if line not in before and not line.startswith(_ALWAYS_NEW):
-            found.setdefault(_NUMBERS.sub("#", line), line)
-    return list(found.values())
+            found.setdefault(_without_numbers(line), line)
+    return sorted(found.values(), key=lambda line: _without_numbers(line) in known)[:count]
+
+
+def _without_numbers(line: str) -> str:
+    return _NUMBERS.sub("#", line)
 
 
 async def read(address: str) -> list[str]:

@@ -52,6 +52,12 @@ def test_panels_show_an_incident(incident: Incident, timelines: Timelines) -> No
     assert {key: one for key, one in found.items() if one is None or not one.is_clear_rise} == {}
 
 
+@pytest.mark.parametrize("incident", [one for one in FAULTS if one.page], ids=name_of)
+def test_the_status_page_shows_an_incident(incident: Incident, timelines: Timelines) -> None:
+    """The status page has a new row for the reason of the failures."""
+    assert [line for line in timelines[incident.name].status_page if line.startswith(f"{incident.page}: 1 min ")]
+
+
 def test_each_panel_has_data(timelines: Timelines) -> None:
     """Every panel has data in at least one incident, apart from those of faults that did not happen."""
     shown = {

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-MAX_TASKS_OF_A_TOKEN = 10_000  # about 2 MiB
+MAX_TASKS_OF_A_TOKEN = 10_000
 
 
 class OwnTasks:

@@ -13,6 +13,7 @@ from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.readiness import Check
 from embedwire_server.rpc import drain, handlers, reflection, services
+from embedwire_server.rpc.delivery import Delivery
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
@@ -81,6 +82,7 @@ class Server:
         running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
+        self._services.delivery.drain(grace)
         stopping = await _stop_accepting(self._server, self._services.drain_gate, grace + 2 * FLUSH_SECONDS)
         running.end(Draining(), services=reflection.SERVICES)  # these streams have no end of their own
         if not await running.ended(grace):
@@ -164,7 +166,8 @@ class HealthServer:
         self._server = grpc.aio.server(options=channel_arguments(options))
         self._gate = DrainGate()
         observe = ObservabilityInterceptor(metrics, upstream, options, ActiveCalls())
-        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(options), private_api=private_api)
+        delivery = Delivery(options.max_connection_age)
+        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(options), delivery, private_api=private_api)
         inner = handlers.of_service(health, services.HEALTH)
         services.register(
             self._server,

@@ -11,6 +11,7 @@ from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import error_details, handlers, reflection, status
+from embedwire_server.rpc.delivery import Delivery
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
@@ -52,6 +53,7 @@ class Services:
     Attributes:
         drain_gate: the drain gate.
         running: the active calls.
+        delivery: delays the end of calls whose connection is about to be closed.
         health: the grpc.health.v1 servicer.
     """
 
@@ -67,6 +69,7 @@ class Services:
         spans: Wrap | None = None,
     ) -> None:
         self.drain_gate, self.running, self.health = DrainGate(), ActiveCalls(), health
+        self.delivery = Delivery(options.max_connection_age)
         self._metrics = metrics
         self._options = options
         self._authenticator = authenticator
@@ -87,7 +90,7 @@ class Services:
             private_api: whether it uses the private API of grpcio.
             failed: called with the method and the exception if an accept loop fails; needed with the private API.
         """
-        translate = ErrorInterceptor(self._authenticator, *self._pending, private_api=private_api)
+        translate = ErrorInterceptor(self._authenticator, *self._pending, self.delivery, private_api=private_api)
         ours = self._intercepted(translate, self._ours, self._spans)
         others = self._intercepted(translate, self._others)
         self._metrics.grpc_private_api.set(private_api)

@@ -46,10 +46,8 @@ async def test_the_quota_that_the_upstream_reports(scripted: Scripted) -> None:
     left = iter((99, 98, 50))
 
     async def script(visit: Visit) -> None:
-        remaining = str(next(left))
-        await visit.answer(
-            reply(), 200, **{"x-ratelimit-limit": "100", "x-ratelimit-remaining": remaining, "x-ratelimit-reset": "60"}
-        )
+        of_quota = {"limit": "100", "remaining": str(next(left)), "reset": "60"}
+        await visit.answer(reply(), 200, **{f"x-ratelimit-{name}": value for name, value in of_quota.items()})
 
     async with scripted(script, auth_allow_caller_api_keys=True) as (served, _):
         assert REMAINING not in {line.partition("{")[0] for line in served.metrics().splitlines()}

@@ -22,3 +22,9 @@ def test_news() -> None:
     failures = "".join(f"<tr><th>12:00:{second}</th><td>{second:016x}</td><td>x</td></tr>" for second in (10, 11))
     now = status_page.lines(PAGE.format(uptime=9, calls=8, rows=failures))
     assert status_page.news(before, now) == ["12:00:10: 1 min 000000000000000a, 5 min x"]
+
+
+def test_other_numbers_are_last() -> None:
+    """A line that has only other numbers comes after a new one."""
+    now = ["OK: 1 min 9", "OVERLOADED: 1 min 1"]
+    assert status_page.news(["OK: 1 min 7"], now) == ["OVERLOADED: 1 min 1", "OK: 1 min 9"]

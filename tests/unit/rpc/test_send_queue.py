@@ -1,0 +1,76 @@
+"""The send queue of a connection: found by the peer, and empty once the peer's host has everything."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Generator
+
+import pytest
+
+from embedwire_server.rpc.send_queue import SendQueues
+from tests.support.serving import until
+
+HOSTS = pytest.mark.parametrize(
+    ("family", "host", "connect"),
+    [
+        (socket.AF_INET, "127.0.0.1", ("127.0.0.1", "ipv4:127.0.0.1")),
+        (socket.AF_INET6, "::1", ("::1", "ipv6:%5B::1%5D")),
+        (socket.AF_INET6, "::", ("127.0.0.1", "ipv4:127.0.0.1")),
+    ],
+    ids=["IPv4", "IPv6", "IPv4-mapped"],
+)
+
+
+@contextlib.contextmanager
+def connected(family: int, host: str, connect: str) -> Generator[tuple[socket.socket, socket.socket]]:
+    """The two ends of a connection: the server's, and that of a client with a small receive buffer."""
+    with socket.socket(family) as listener:
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, 0))
+        listener.listen()
+        with socket.socket(socket.AF_INET6 if ":" in connect else socket.AF_INET) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 10)
+            client.connect((connect, listener.getsockname()[1]))
+            server, _ = listener.accept()
+            with server:
+                yield server, client
+
+
+@HOSTS
+async def test_a_queue_is_empty_once_the_peer_has_read(family: int, host: str, connect: tuple[str, str]) -> None:
+    """It is not empty while the peer reads nothing, and is once the peer has read."""
+    with connected(family, host, connect[0]) as (server, client):
+        peer = f"{connect[1]}:{client.getsockname()[1]}"
+        server.sendall(bytes(100_000))
+        async with SendQueues().of(peer) as queue:
+            assert queue is not None
+            assert not queue.is_empty()
+            await asyncio.to_thread(client.recv, 100_000, socket.MSG_WAITALL)
+            await until(queue.is_empty)
+
+
+async def test_a_closed_connection_has_an_empty_queue() -> None:
+    """After a reset nothing is waited for."""
+    with connected(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (server, client):
+        server.sendall(bytes(100_000))
+        async with SendQueues().of(f"ipv4:127.0.0.1:{client.getsockname()[1]}") as queue:
+            client.close()  # with unread data: a reset
+            assert queue is not None
+            assert queue.is_empty()
+
+
+async def test_another_peer_is_not_found() -> None:
+    """A peer without a connection has no queue, also if the descriptor of a former connection has another peer."""
+    queues = SendQueues()
+    with connected(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (server, client):
+        peer, number = f"ipv4:127.0.0.1:{client.getsockname()[1]}", server.fileno()
+        async with queues.of(peer) as queue:
+            assert queue is not None
+    with connected(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (other, _):
+        assert other.fileno() == number
+        async with queues.of(peer) as queue:
+            assert queue is None
+    for name in ("unix:", "unix:/run/a.sock", "unix-abstract:a", ""):
+        async with queues.of(name) as queue:
+            assert queue is None
