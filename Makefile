@@ -233,6 +233,7 @@ test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
+	@$(MAKE) --no-print-directory test-browser
 	@$(MAKE) --no-print-directory test-chart
 	@$(MAKE) --no-print-directory test-prometheus
 	@$(MAKE) --no-print-directory test-incidents
@@ -252,6 +253,19 @@ install-proxies: .venv/proxies-installed
 .PHONY: test-proxies
 test-proxies: .venv/dev-installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
+
+# Chromium as Debian packages it without windows: one with windows cannot be as narrow as a phone.
+.PHONY: install-browser
+install-browser:
+	@if ! command -v chromium-headless-shell >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-browser needs Chromium: apt-get install chromium-headless-shell" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+			chromium-headless-shell fonts-dejavu-core >/dev/null; \
+	fi
+
+.PHONY: test-browser
+test-browser: .venv/dev-installed install-browser ## Test the status page in Chromium; the screenshots are in build/screenshots
+	$(SCRUBBED) $(BIN)/pytest --quiet tests/browser
 
 # The schemas of Kubernetes: 100 MB, which only these tests need.
 .venv/chart-installed: .venv/dev-installed requirements/chart.txt

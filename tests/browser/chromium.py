@@ -23,21 +23,18 @@ _FLAGS = (
 )
 _MEASURE = (
     b"<script>const e=document.documentElement;"
-    b"const wide=[...document.querySelectorAll('.scroll')].filter(t=>t.scrollWidth>t.clientWidth).length;"
-    b"e.dataset.measured=[innerWidth,e.scrollWidth,e.scrollHeight,wide].join(',')</script>"
+    b"const wide=[...document.querySelectorAll('.scroll')].filter(t=>t.scrollWidth>t.clientWidth);"
+    b"e.dataset.wide=wide.map(t=>t.querySelector('caption').textContent).join(',');"
+    b"e.dataset.measured=[innerWidth,e.scrollWidth,e.scrollHeight].join(',')</script>"
 )
 
 
 class Size(NamedTuple):
-    """Sizes in CSS pixels: of the window, and of the page with what overflows it.
-
-    `wide_tables` is the number of tables that need a scroll bar.
-    """
+    """Sizes in CSS pixels: of the window, and of the page with what overflows it."""
 
     window: int
     width: int
     height: int
-    wide_tables: int
 
 
 class Measured(NamedTuple):
@@ -45,11 +42,13 @@ class Measured(NamedTuple):
 
     Attributes:
         size: its size.
+        wide_tables: captions of tables that need a scroll bar.
         dom: its final DOM as HTML.
         paths: the requests that it has caused.
     """
 
     size: Size
+    wide_tables: str
     dom: str
     paths: list[str]
 
@@ -68,10 +67,12 @@ class Chromium:
         """Render the HTML of a page as a copy with a script that measures it, and without its headers."""
         async with _serving_copy(page.body) as server:
             dom = await self._run("--dump-dom", f"--window-size={width},1000", server.base_url + "/")
-            found = re.search(r'data-measured="(\d+),(\d+),(\d+),(\d+)"', dom)
+            found = re.search(r'data-measured="(\d+),(\d+),(\d+)"', dom)
             assert found is not None, dom
             size = Size(*map(int, found.groups()))
-            return Measured(size, dom, [visit.path for visit in server.visits])
+            wide = re.search(r'data-wide="([^"]*)"', dom)
+            assert wide is not None
+            return Measured(size, wide[1], dom, [visit.path for visit in server.visits])
 
     async def _run(self, *arguments: str) -> str:
         profile = self._directory / "profile"

@@ -16,7 +16,7 @@ from embedwire_server.policies.fair_queue import FairQueue
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
 from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF, BackOff
-from embedwire_server.policies.rate_limit.usage import ModalityUsage
+from embedwire_server.policies.rate_limit.usage import ModalityUsage, usage_of
 from embedwire_server.upstreams.base import EmbedCall, UpstreamLimit
 
 UPSTREAM_LIMIT = "upstream"
@@ -82,15 +82,7 @@ class RateLimiter:
 
     def usage(self) -> ModalityUsage:
         """Return the usage of its limits."""
-        now = asyncio.get_running_loop().time()
-        limits, arrived = self.reported
-        return ModalityUsage(
-            self._modality,
-            [window.usage(now) for window in self._windows],
-            max(0.0, self._back_off.until - now),
-            [limit._replace(resets_in=max(0.0, limit.resets_in + arrived - now)) for limit in limits],
-            now - arrived,
-        )
+        return usage_of(self._modality, self._windows, self._back_off.until, *self.reported)
 
     @property
     def is_backing_off(self) -> bool:

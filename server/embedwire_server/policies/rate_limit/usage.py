@@ -1,10 +1,11 @@
 """Usage of the rate limits of the server's own credential, for the status page and metrics."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from embedwire_server.core.models import Modality
-from embedwire_server.policies.rate_limit.sliding_window import LimitUsage
+from embedwire_server.policies.rate_limit.sliding_window import LimitUsage, SlidingWindow
 from embedwire_server.upstreams.base import UpstreamLimit
 
 
@@ -24,6 +25,24 @@ class ModalityUsage(NamedTuple):
     back_off: float
     reported: Sequence[UpstreamLimit]
     reported_ago: float
+
+
+def usage_of(
+    modality: Modality,
+    windows: Sequence[SlidingWindow],
+    back_off_until: float,
+    reported: Sequence[UpstreamLimit],
+    arrived: float,
+) -> ModalityUsage:
+    """Return the usage now; the times are those of the event loop's clock."""
+    now = asyncio.get_running_loop().time()
+    return ModalityUsage(
+        modality,
+        [window.usage(now) for window in windows],
+        max(0.0, back_off_until - now),
+        [limit._replace(resets_in=max(0.0, limit.resets_in + arrived - now)) for limit in reported],
+        now - arrived,
+    )
 
 
 class Remainder(NamedTuple):
