@@ -85,8 +85,9 @@ def _window(facts: bytes) -> int:
 
 
 def _address(peer: str) -> str:
-    """Return the address of the peer in the form of `_peer_of`."""
-    return f"{caller_of(peer)[0]} {peer.rpartition(':')[2]}"
+    """Return the address of the peer in the form of `_peer_of`: without the interface of a link-local address."""
+    host = caller_of(peer)[0].partition("%")[0]
+    return f"{host} {peer.rpartition(':')[2]}"
 
 
 def _all() -> dict[str, int]:

@@ -50,6 +50,14 @@ async def test_a_queue_is_empty_once_the_peer_has_read(family: int, host: str, c
             await until(queue.is_empty)
 
 
+async def test_a_scoped_address_is_found() -> None:
+    """gRPC names the interface of a link-local peer, which the kernel's address does not contain."""
+    with connected(socket.AF_INET6, "::1", "::1") as (_, client):
+        for scope in ("%25eth0", "%252"):
+            async with SendQueues().of(f"ipv6:%5B::1{scope}%5D:{client.getsockname()[1]}") as queue:
+                assert queue is not None
+
+
 async def test_a_closed_connection_has_an_empty_queue() -> None:
     """After a reset nothing is waited for."""
     with connected(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (server, client):
