@@ -51,7 +51,7 @@ async def test_a_queue_is_empty_once_the_peer_has_read(family: int, host: str, c
 
 
 async def test_a_scoped_address_is_found() -> None:
-    """gRPC names the interface of a link-local peer, which the kernel's address does not contain."""
+    """A link-local peer is found, although only its name in gRPC contains the interface."""
     with connected(socket.AF_INET6, "::1", "::1") as (_, client):
         for scope in ("%25eth0", "%252"):
             async with SendQueues().of(f"ipv6:%5B::1{scope}%5D:{client.getsockname()[1]}") as queue:
