@@ -83,6 +83,40 @@ def test_pages_are_filtered_compressed_and_typed(port: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/openmetrics-text; version=garbage", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=1.0.0-a", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=" + "1" * 5000, "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;version=9999", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;q=0.0, text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        (";;=,=;version,text/plain;q=", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            'application/openmetrics-text;version="1.0.0"',
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+        (
+            "application/openmetrics-text;version=9, application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+        ),
+    ],
+)
+def test_formats_that_do_not_exist_are_ignored(
+    port: int, accept: str, content_type: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An Accept header with unknown, invalid or excluded formats gets one that exists, and logs nothing."""
+    status, headers, _ = ask(port, Accept=accept)
+    assert (status, headers["Content-Type"]) == (200, content_type)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("encoding", ["gzip;q=0", "identity, gzip; q=0.000"])
+def test_gzip_can_be_excluded(port: int, encoding: str) -> None:
+    """A client that excludes gzip gets the page without it."""
+    assert ask(port, **{"Accept-Encoding": encoding})[1]["Content-Encoding"] is None
+
+
+@pytest.mark.parametrize(
     "sent",
     [b"GET /" + b"a" * (1 << 20), b"GET /metrics HTTP/1.1\r\n" + b"A: b\r\n" * 90 + b"B: " + b"c" * (1 << 20)],
     ids=["line", "header"],

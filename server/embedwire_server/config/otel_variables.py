@@ -16,6 +16,7 @@ INSTALL = "pip install 'embedwire-server[otel]'"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _REQUESTS = ("OTEL_TRACES_EXPORTER", *_ENDPOINTS)
 _URL = re.compile(r"https?://[^\s/?#]+(/\S*)?", re.IGNORECASE)
+_BATCH, _QUEUE = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512"), ("OTEL_BSP_MAX_QUEUE_SIZE", "2048")  # with the defaults
 _RATIOS = ("traceidratio", "parentbased_traceidratio")
 _MOST = 1_000_000  # spans or milliseconds
 
@@ -27,7 +28,8 @@ def _one_of(*values: str) -> tuple[_Check, str]:
 
 
 def _whole(least: int) -> tuple[_Check, str]:
-    return lambda text: text.isascii() and text.isdigit() and least <= int(text[:10]) <= _MOST, (
+    allowed = range(least, _MOST + 1)
+    return lambda text: text.isascii() and text.isdigit() and len(text) <= len(str(_MOST)) and int(text) in allowed, (
         f"must be a whole number from {least} to {_MOST}"
     )
 
@@ -66,6 +68,11 @@ _CHECKS: dict[str, tuple[_Check, str]] = {
     "OTEL_ATTRIBUTE_COUNT_LIMIT": _LIMIT,
     "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": _LIMIT,
     "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": _LIMIT,
+    # Nothing here has events or links, but the SDK does not start with an invalid limit.
+    "OTEL_SPAN_EVENT_COUNT_LIMIT": _LIMIT,
+    "OTEL_SPAN_LINK_COUNT_LIMIT": _LIMIT,
+    "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": _LIMIT,
+    "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": _LIMIT,
 }
 
 
@@ -90,6 +97,9 @@ def _invalid(variables: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, (is_valid, text) in _CHECKS.items():
         if name in variables and not is_valid(variables[name]):
             yield name, text
+    batch, queue = variables.get(*_BATCH), variables.get(*_QUEUE)
+    if all(_COUNT[0](text) for text in (batch, queue)) and int(batch) > int(queue):
+        yield _BATCH[0], f"must not be above {_QUEUE[0]}; the defaults are {_BATCH[1]} and {_QUEUE[1]}"
     sampler = variables.get("OTEL_TRACES_SAMPLER", "").lower()
     if sampler in _RATIOS and not 0 <= _number(variables.get("OTEL_TRACES_SAMPLER_ARG", "")) <= 1:
         yield "OTEL_TRACES_SAMPLER_ARG", "must be a number from 0 to 1: the part of the traces to record"

@@ -29,32 +29,54 @@ _WINDOW_OFFSET = 228
 
 
 class SendQueues:
-    """The send queues of all connections of this process, by gRPC's name of the peer."""
+    """The send queues of all connections of this process, by gRPC's name of the peer.
+
+    The calls of a connection share its queue: a caller with many calls must not use up the file descriptors.
+    """
 
     def __init__(self) -> None:
         self._descriptors: dict[str, int] = {}
+        self._open: dict[str, SendQueue] = {}
         self._search = asyncio.Lock()
 
     @contextlib.asynccontextmanager
     async def of(self, peer: str) -> AsyncGenerator["SendQueue | None"]:
         """Open the send queue of a connection; None if there is no such connection."""
-        connection = await self._find(_address(peer))
-        if connection is None:
+        address = _address(peer)
+        queue = await self._find(address)
+        if queue is None:
             yield None
             return
-        with connection:
-            yield SendQueue(connection)
+        try:
+            yield queue
+        finally:
+            self._release(address, queue)
 
-    async def _find(self, address: str) -> socket.socket | None:
+    async def _find(self, address: str) -> "SendQueue | None":
         async with self._search:
             found = self._opened(address)
             if found is None:  # a search takes 13 us for each connection of the process
                 self._descriptors = await asyncio.to_thread(_all)
                 found = self._opened(address)
+            if found is not None:
+                found.users += 1
             return found
 
-    def _opened(self, address: str) -> socket.socket | None:
-        return _opened(self._descriptors.get(address, -1), address)
+    def _opened(self, address: str) -> "SendQueue | None":
+        queue = self._open.get(address)
+        if queue is None or not queue.is_of(address):
+            connection = _opened(self._descriptors.get(address, -1), address)
+            if connection is None:
+                return None
+            queue = self._open[address] = SendQueue(connection)
+        return queue
+
+    def _release(self, address: str, queue: "SendQueue") -> None:
+        queue.users -= 1
+        if not queue.users:
+            queue.close()
+            if self._open.get(address) is queue:
+                del self._open[address]
 
 
 class SendQueue:
@@ -62,10 +84,24 @@ class SendQueue:
 
     Args:
         connection: a duplicate of gRPC's socket.
+
+    Attributes:
+        users: the number of calls that use it.
     """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self.users = 0
+
+    def is_of(self, address: str) -> bool:
+        """Whether it still is the connection of this peer; see `_peer_name`."""
+        with contextlib.suppress(OSError):
+            return _peer_name(self._connection) == address
+        return False
+
+    def close(self) -> None:
+        """Close the duplicate."""
+        self._connection.close()
 
     def is_empty(self) -> bool:
         """Whether the peer's host has acknowledged everything, and has space for a status; true if it is closed."""
@@ -85,8 +121,9 @@ def _window(facts: bytes) -> int:
 
 
 def _address(peer: str) -> str:
-    """Return the address of the peer in the form of `_peer_of`."""
-    return f"{caller_of(peer)[0]} {peer.rpartition(':')[2]}"
+    """Return the address of the peer in the form of `_peer_of`: without the interface of a link-local address."""
+    host = caller_of(peer)[0].partition("%")[0]
+    return f"{host} {peer.rpartition(':')[2]}"
 
 
 def _all() -> dict[str, int]:

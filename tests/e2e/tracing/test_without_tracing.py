@@ -109,15 +109,9 @@ async def test_invalid_variables_are_warnings() -> None:
         assert value not in line.partition(name)[2].partition("must be")[0]
 
 
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/", "OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:1"},
-        {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "100", "OTEL_BSP_MAX_QUEUE_SIZE": "10"},
-    ],
-)
-async def test_what_only_the_sdk_rejects(environment: dict[str, str]) -> None:
+async def test_what_only_the_sdk_rejects() -> None:
     """A server whose SDK cannot be set up says so, and serves without tracing."""
-    async with ServerProcess.running(environment={"OTEL_TRACES_EXPORTER": "otlp"} | environment) as server:
+    environment = {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/", "OTEL_EXPORTER_OTLP_ENDPOINT": "https://127.0.0.1:1"}
+    async with ServerProcess.running(environment=environment) as server:
         await embed(server)
     assert len([line for line in server.log if "OpenTelemetry rejects its variables" in line]) == 1

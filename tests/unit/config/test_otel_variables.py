@@ -20,7 +20,8 @@ def names(variables: dict[str, str]) -> list[str]:
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"},
         {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://[::1]:4318/v1/traces", "OTEL_TRACES_EXPORTER": ""},
         ON | {"OTEL_SDK_DISABLED": "false"},
-        ON | {"OTEL_BSP_MAX_QUEUE_SIZE": "1", "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"},
+        ON | {"OTEL_BSP_MAX_QUEUE_SIZE": "1", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1"},
+        ON | {"OTEL_BSP_MAX_QUEUE_SIZE": "512", "OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"},
         ON | {SAMPLER: "traceidratio", ARGUMENT: "0"},
         ON | {SAMPLER: "parentbased_traceidratio", ARGUMENT: "1.0"},
         ON | {SAMPLER: "always_off", ARGUMENT: "unused"},
@@ -66,8 +67,14 @@ def test_off(variables: dict[str, str]) -> None:
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "inf"),
         ("OTEL_BSP_SCHEDULE_DELAY", "1.5"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "10000000000000"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "00000000019999999999"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "1" * 5000),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "٣"),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "-1"),
+        ("OTEL_SPAN_EVENT_COUNT_LIMIT", "many"),
+        ("OTEL_SPAN_LINK_COUNT_LIMIT", "many"),
+        ("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", "many"),
+        ("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", "many"),
         (SAMPLER, "jaeger_remote"),
     ],
 )
@@ -75,6 +82,15 @@ def test_invalid(name: str, value: str) -> None:
     """An invalid value is an error of its variable, and turns tracing off."""
     variables = ON | {name: value}
     assert names(variables) == [name]
+    assert not otel_variables.is_tracing_on(variables)
+
+
+@pytest.mark.parametrize(("queue", "batch"), [("511", None), (None, "2049"), ("1000", "1001")])
+def test_a_batch_above_the_queue(queue: str | None, batch: str | None) -> None:
+    """The SDK does not start if a batch is larger than the queue, also if only one of both is set."""
+    found = {"OTEL_BSP_MAX_QUEUE_SIZE": queue, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": batch}
+    variables = ON | {name: value for name, value in found.items() if value is not None}
+    assert names(variables) == ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"]
     assert not otel_variables.is_tracing_on(variables)
 
 
