@@ -14,7 +14,7 @@ from tests.docs.blocks import blocks
 from tests.docs.owners import owned
 from tests.prometheus import promtool, scenarios
 from tests.prometheus.promtool import Expected
-from tests.prometheus.scenarios import BEGIN, FAULTS, Fault
+from tests.prometheus.scenarios import BEGIN, FAULTS, Fault, inputs, upstream_requests
 
 WAITS = {alert.name: alert.for_ for alert in ALERTS}
 LASTING = [fault for fault in FAULTS if fault.counters and fault.lasts > 1]
@@ -77,3 +77,20 @@ def test_no_alert_fires_without_a_fault(normal: dict[str, float], tmp_path: Path
     expected = [Expected(minute, NONE) for minute in range(0, 180, 10)]
 
     assert promtool.faults(tmp_path, scenarios.series(None, 181, normal), expected) == ""
+
+
+@pytest.mark.parametrize("counters", scenarios.SINGLE_FAILURES.values(), ids=scenarios.SINGLE_FAILURES)
+def test_one_failure_of_a_quiet_server_fires_nothing(counters: dict[str, float], tmp_path: Path) -> None:
+    """With few inputs, one of them is a large share of 5 minutes and of an hour; it calls no operator."""
+    normal = scenarios.QUIET | dict.fromkeys(counters, 0.0)
+    series = scenarios.series(Fault(alert="", counters=counters, lasts=1), BEGIN + 31, normal)
+
+    assert promtool.faults(tmp_path, series, [Expected(BEGIN + minute, NONE) for minute in range(30)]) == ""
+
+
+def test_an_outage_of_a_quiet_server_fires(tmp_path: Path) -> None:
+    """With few inputs, an upstream that fails all of them fires its alert within 40 minutes."""
+    counters = {inputs("OK"): 0.0, inputs("UPSTREAM_TIMEOUT"): 1 / 6, upstream_requests("UPSTREAM_TIMEOUT"): 0.5}
+    series = scenarios.series(Fault(alert="", counters=counters), BEGIN + 41, scenarios.QUIET)
+
+    assert promtool.faults(tmp_path, series, [Expected(BEGIN + 40, frozenset({"EmbedwireUpstreamFailing"}))]) == ""
