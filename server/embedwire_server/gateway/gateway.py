@@ -9,7 +9,7 @@ from typing import Protocol
 from embedwire_server.admission.caller_quota import Admission
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.cancellation import cancellation_requested
-from embedwire_server.core.errors import GatewayError, Reason, UnsuitableFile
+from embedwire_server.core.errors import GatewayError, UnsuitableFile
 from embedwire_server.core.inputs import EmbedRequest, TextInput, content_of
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment, Stage
@@ -170,7 +170,7 @@ def _reason(call: EmbedCall, outcome: ReplySummary | GatewayError | None) -> str
         return outcome.reason
     if outcome is not None:
         return "OK"
-    return Reason.DEADLINE_EXCEEDED if call.is_expired else Reason.CANCELLED
+    return call.cancellation_reason
 
 
 async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:

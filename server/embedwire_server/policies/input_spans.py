@@ -50,7 +50,9 @@ class InputSpanPolicy:
 
 def _reason_of(call: EmbedCall, error: BaseException) -> Reason:
     """Return the reason of a failure; an exception of `emit` is none of the input."""
-    if call.is_abandoned or isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError):
+        return call.cancellation_reason
+    if call.is_abandoned:
         return Reason.CANCELLED
     return error.reason if isinstance(error, GatewayError) else Reason.INTERNAL
 

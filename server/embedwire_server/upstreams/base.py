@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple, Protocol
 
 from embedwire_server.core.cancellation import is_expired
+from embedwire_server.core.errors import Reason
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
@@ -128,6 +129,11 @@ class EmbedCall:
         return is_expired(self.began, self.deadline)
 
     @property
+    def cancellation_reason(self) -> Reason:
+        """Reason of an end by cancellation: its deadline has passed, or its caller has disconnected."""
+        return Reason.DEADLINE_EXCEEDED if self.is_expired else Reason.CANCELLED
+
+    @property
     def asset_id(self) -> str:
         """Identifier of the asset that this server created for the input; empty without one."""
         return self.job.asset_id if self.job is not None else ""
@@ -160,6 +166,7 @@ class EmbedCall:
             needs_fresh_connection=self.needs_fresh_connection,
             retries=self.retries,
             job=self.job,
+            began=self.began,
         )
 
     def add_times(self, side: "EmbedCall") -> None:

@@ -188,7 +188,7 @@ async def test_a_cancelled_call(traced: Traced, receiver: Receiver) -> None:
 
 
 async def test_deadline(traced: Traced, receiver: Receiver) -> None:
-    """A call whose deadline passes has the reason on its span, which is an error."""
+    """If the deadline passes, the spans of the call, its input and its request have the reason, and are errors."""
 
     async def script(visit: Visit) -> None:
         await visit.gone()
@@ -198,8 +198,8 @@ async def test_deadline(traced: Traced, receiver: Receiver) -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await call.read()
         await receiver.received(3)
-    (span,) = receiver.named(CALL)
-    assert (span.attributes["error.type"], span.is_error) == ("DEADLINE_EXCEEDED", True)
+    found = {one.name: (one.attributes["error.type"], one.is_error) for one in receiver.spans}
+    assert found == dict.fromkeys((CALL, INPUT, ATTEMPT), ("DEADLINE_EXCEEDED", True))
 
 
 async def test_a_body_that_breaks_off(traced: Traced, receiver: Receiver) -> None:

@@ -42,16 +42,17 @@ class TracedHttpClient(HttpClient):
             )
             raise
         except BaseException:
-            span.end({}, Reason.CANCELLED)
+            span.end({}, call.cancellation_reason)
             raise
-        return _TracedBody(body, span, _of_response(call, body.status))
+        return _TracedBody(body, span, call, _of_response(call, body.status))
 
 
 class _TracedBody:
     """Body of a response; ends the span once it has been read, or cannot be, or is closed."""
 
-    def __init__(self, body: Body, span: Span, attributes: Attributes) -> None:
+    def __init__(self, body: Body, span: Span, call: EmbedCall, attributes: Attributes) -> None:
         self._body = body
+        self._call = call
         self._span = span
         self._attributes = attributes
 
@@ -74,7 +75,7 @@ class _TracedBody:
             self._end(failure.reason)
             raise
         except BaseException:
-            self._end(Reason.CANCELLED)
+            self._end(self._call.cancellation_reason)
             raise
         if not chunk:
             self._end()
