@@ -66,7 +66,7 @@ def test_variables_are_defined() -> None:
 
 
 def test_all_jobs_are_those_of_embedwire() -> None:
-    """`All` stands for the listed jobs, and not for every job of Prometheus: others have metrics of processes as well."""
+    """`All` stands for the listed jobs, and not for all of Prometheus: others have metrics of processes as well."""
     (job,) = [each for each in FILE["templating"]["list"] if each["name"] == "job"]
 
     assert job["definition"] == "label_values(embedwire_build_info, job)"
