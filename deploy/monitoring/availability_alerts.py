@@ -28,7 +28,8 @@ ALERTS = (
             up and on (namespace, job) last_over_time(embedwire_build_info[1d])
             ```
 
-            - Whether the server answers: `embedwire-server health --listen HOST:PORT`.
+            - Whether the server answers: `embedwire-server health --listen HOST:PORT`, or `/readyz` of the metrics
+              port.
             - The state and the last log lines of the process or the pods.
         """,
         actions="""
@@ -47,7 +48,7 @@ ALERTS = (
         expression=f"up == 0 and on (namespace, job, instance) {_KNOWN}",
         for_="10m",
         summary="{{ $labels.instance }} of Embedwire {{ $labels.job }} cannot be scraped",
-        description="One replica or worker is down, hangs, or cannot be reached by Prometheus.",
+        description="One replica or worker is down, is stopped as a whole, or cannot be reached by Prometheus.",
         meaning="""
             A target that exported metrics within the last day does not answer any more. The others serve its
             calls.
@@ -65,7 +66,8 @@ ALERTS = (
             - A process that was killed for its memory: raise the limit, or lower
               `concurrency.max_buffered_bytes`.
             - A worker that does not answer is replaced by the supervisor after `workers.timeout`.
-            - A single process that hangs must be restarted; a probe on `/livez` does that.
+            - A single process that hangs must be restarted; a probe on `/livez` does that. While only its event loop
+              is blocked, it still answers scrapes and fires no alert.
         """,
     ),
     Alert(

@@ -46,7 +46,7 @@ def dashboard() -> Json:
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "browser",
         "links": [{"type": "link", "icon": "doc", "tags": [], **_link("Runbooks", RUNBOOKS)}],
-        "templating": {"list": [_data_source(), _variable("job", ""), _variable("instance", '{job=~"$job"}')]},
+        "templating": {"list": [_data_source(), _variable("job", ""), _instance()]},
         "annotations": {"list": [_alerts()]},
         "panels": list(_panels()),
     }
@@ -140,9 +140,13 @@ def _variable(label: str, selector: str) -> Json:
         "sort": 1,
         "multi": True,
         "includeAll": True,
-        "allValue": ".*",
         "current": {"text": ["All"], "value": ["$__all"]},
     }
+
+
+def _instance() -> Json:
+    # All instances of the jobs, also one that was never up. All jobs are those with metrics of Embedwire only.
+    return _variable("instance", '{job=~"$job"}') | {"allValue": ".*"}
 
 
 def _alerts() -> Json:

@@ -22,13 +22,22 @@ def _unanswered(window: str) -> str:
     )
 
 
+# Shares of few inputs are large: a number of failures in an hour, too, so that a single input calls no operator.
+_UNCONNECTED = "sum by (namespace, job, cause) (increase(embedwire_upstream_connection_failures_total[1h]))"
+_FAILED = f'3600 * sum by (namespace, job) (job_modality_reason:embedwire_inputs:rate1h{{reason=~"{_FAILURES}"}})'
+_UNANSWERED = (
+    "3600 * sum by (namespace, job) "
+    '(job_modality_reason:embedwire_upstream_requests:rate1h{reason="DEADLINE_EXCEEDED"})'
+)
+
 ALERTS = (
     Alert(
         name="EmbedwireUpstreamUnreachable",
         party="upstream",
         severity="critical",
-        condition="For each input, more than 0.1 connections of 5 minutes and 0.05 of an hour fail, by cause.",
-        expression=f"{_CONNECTIONS}5m > 0.1 and {_CONNECTIONS}1h > 0.05",
+        condition="For each input, more than 0.1 connections of 5 minutes and 0.05 of an hour fail, by cause; more "
+        "than 10 in an hour.",
+        expression=f"{_CONNECTIONS}5m > 0.1 and {_CONNECTIONS}1h > 0.05\nand\n{_UNCONNECTED} > 10",
         for_="2m",
         summary="Embedwire {{ $labels.job }} cannot reach its upstream: {{ $labels.cause }}",
         description="{{ $value | humanize }} connections to the upstream fail for each input, "
@@ -62,8 +71,9 @@ ALERTS = (
         name="EmbedwireUpstreamFailing",
         party="upstream",
         severity="critical",
-        condition="More than 5 % of the inputs of 5 minutes and of an hour fail at an upstream that can be reached.",
-        expression=f"({_share('5m')} > 0.05\nand\n{_share('1h')} > 0.05)\n"
+        condition="More than 5 % of the inputs of 5 minutes and of an hour fail at an upstream that can be reached; "
+        "more than 3 in an hour.",
+        expression=f"({_share('5m')} > 0.05\nand\n{_share('1h')} > 0.05\nand\n{_FAILED} > 3)\n"
         f"unless on (namespace, job) {_CONNECTIONS}5m > 0.1",
         for_="2m",
         summary="{{ $value | humanizePercentage }} of inputs of Embedwire {{ $labels.job }} fail at the upstream",
@@ -107,8 +117,9 @@ ALERTS = (
         name="EmbedwireUpstreamNotAnswering",
         party="upstream",
         severity="critical",
-        condition="More than 20 % of the upstream requests of 5 minutes and of an hour last until the call's deadline.",
-        expression=f"{_unanswered('5m')} > 0.2\nand\n{_unanswered('1h')} > 0.2",
+        condition="More than 20 % of the upstream requests of 5 minutes and of an hour last until the call's deadline; "
+        "more than 3 in an hour.",
+        expression=f"{_unanswered('5m')} > 0.2\nand\n{_unanswered('1h')} > 0.2\nand\n{_UNANSWERED} > 3",
         for_="2m",
         summary="The upstream does not answer Embedwire {{ $labels.job }} in time",
         description="{{ $value | humanizePercentage }} of the requests were at the upstream when the deadline of their "

@@ -51,7 +51,7 @@ CASES: dict[str, Object] = {
     "autoscaling": SECRET | {"allowInsecure": True, "autoscaling": {"enabled": True, "cpuPercent": 80}},
 }
 CASES["everything"] = CASES["tls"] | {
-    "commonLabels": {"team": "search"},
+    "commonLabels": {"team": "search", "a": "common", "app.kubernetes.io/part-of": "search"},
     "image": {"repository": "registry.example/embedwire", "digest": f"sha256:{HASH}", "pullPolicy": "Always"},
     "imagePullSecrets": [{"name": "registry"}],
     "config": {
@@ -107,7 +107,7 @@ CASES["everything"] = CASES["tls"] | {
     "extraVolumes": [{"name": "company", "configMap": {"name": "company-ca"}}],
     "extraVolumeMounts": [{"name": "company", "mountPath": "/etc/company", "readOnly": True}],
     "annotations": {"a": "b"},
-    "podAnnotations": {"a": "b"},
+    "podAnnotations": {"a": "b", "kubectl.kubernetes.io/default-container": "sidecar"},
     "podLabels": {"a": "b"},
     "topologySpreadConstraints": [
         {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
@@ -132,11 +132,21 @@ def template(
     return helm("template", RELEASE, str(chart), "--namespace", NAMESPACE, "--kube-version", version, values=values)
 
 
+class Strict(yaml.SafeLoader):
+    """Loads YAML as Flux and other tools do: a key that is there twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - of PyYAML
+        """Return the mapping, whose keys must differ."""
+        keys = [key.value for key, _ in node.value]
+        assert len(set(keys)) == len(keys), f"{node.start_mark}: a key is there twice: {keys}"
+        return super().construct_mapping(node, deep=deep)
+
+
 def objects(values: Mapping[str, Any], version: str = KUBERNETES[-1], chart: Path = CHART) -> list[Object]:
     """Return the objects that the chart renders."""
     done = template(values, version, chart)
     assert done.returncode == 0, done.stderr
-    return [found for found in yaml.safe_load_all(done.stdout) if found]
+    return [found for found in yaml.load_all(done.stdout, Strict) if found]
 
 
 @functools.cache

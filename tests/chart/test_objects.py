@@ -5,6 +5,7 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.chart.rendering import CASES, CHART, KUBERNETES, NAMESPACE, RELEASE, case, helm, one
 
@@ -68,6 +69,32 @@ def test_long_names() -> None:
     assert found.returncode == 0, found.stderr
     names = re.findall(r"(?m)^  name: (\S+)$", found.stdout)
     assert max(map(len, names)) <= 63
+
+
+@pytest.mark.parametrize("name", ["123", "0x1f", "true"])
+def test_names_that_look_like_other_values(name: str) -> None:
+    """A name that YAML would read as a number or a boolean is a string in all objects."""
+    named = {
+        "fullnameOverride": name,
+        "nameOverride": name,
+        "serviceAccount": {"name": name},
+        "priorityClassName": name,
+    }
+    keys = {"apiKey": {"existingSecret": name, "key": name}, "tls": {"existingSecret": name}}
+    values = CASES["everything"] | named | keys | {"existingConfig": {"key": name}}
+    done = helm("template", name, str(CHART), "--namespace", name, "--kube-version", KUBERNETES[-1], values=values)
+
+    assert done.returncode == 0, done.stderr
+    for found in filter(None, yaml.safe_load_all(done.stdout)):
+        assert found["metadata"]["namespace"] == name
+        assert found["apiVersion"] == CUSTOM or kubernetes_validate.validate(found, KUBERNETES[-1], strict=True)
+
+
+def test_labels_of_the_user() -> None:
+    """Labels of one object replace common labels of the same name, and neither replaces a standard one."""
+    labels = one(case("everything"), "Deployment")["spec"]["template"]["metadata"]["labels"]
+
+    assert (labels["team"], labels["a"], labels["app.kubernetes.io/part-of"]) == ("search", "b", "embedwire")
 
 
 def test_in_a_parent_chart() -> None:

@@ -2,11 +2,11 @@
 
 import asyncio
 import sys
-import urllib.request
 from pathlib import Path
 
 from tests.chart.mounting import Mounts
 from tests.chart.rendering import CASES, container, objects, one
+from tests.support.http import ask, port_of
 from tests.support.ports import held_port
 from tests.support.process import ServerProcess
 
@@ -19,13 +19,8 @@ async def test_http_probes(tmp_path: Path) -> None:
     async with ServerProcess.running(environment=mounts.environment, health_listen="127.0.0.1:0") as server:
         (base,) = server.metrics_urls
         for path in paths:
-            status = await asyncio.to_thread(status_of, base.removesuffix("/metrics") + path)
-            assert status == 200
-
-
-def status_of(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=60) as page:
-        return int(page.status)
+            answer = await asyncio.to_thread(ask, port_of(base), path=path)
+            assert answer.status == 200
 
 
 async def test_the_pod_of_helm_test(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ OPEN = {"allowInsecure": True}
         ({"shutdown": {"delay": "5 s"}}, "at '/shutdown/delay': '5 s' does not match pattern"),
         ({"shutdown": {"marginSeconds": 5}}, "at '/shutdown/marginSeconds': minimum: got 5, want 6"),
         ({"extraEnv": [{"name": "A", "value": 1}]}, "at '/extraEnv/0/value': got number, want string"),
+        ({"readinessProbe": None, "image": None}, "missing properties 'image', 'readinessProbe'"),
         ({"image": {"digest": "latest"}}, "at '/image/digest': 'latest' does not match pattern"),
     ],
     ids=lambda part: part if isinstance(part, str) else "",

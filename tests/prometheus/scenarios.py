@@ -106,6 +106,18 @@ GAUGES: Mapping[str, float] = {
     **dict.fromkeys(NOT_READY.values(), 0),
 }
 ZERO_TRAFFIC = dict.fromkeys(NORMAL, 0.0)
+# One input in six minutes.
+QUIET: Mapping[str, float] = ZERO_TRAFFIC | dict.fromkeys(
+    [inputs("OK"), requests("OK"), upstream_requests("OK")], 1 / 6
+)
+# What a single failed input may count, with three attempts.
+SINGLE_FAILURES: Mapping[str, Mapping[str, float]] = {
+    "connection": {connections("connection_reset"): 3, inputs("UPSTREAM_UNAVAILABLE"): 1},
+    "upstream": {inputs("UPSTREAM_TIMEOUT"): 1, upstream_requests("UPSTREAM_TIMEOUT"): 3},
+    "deadline": {inputs("DEADLINE_EXCEEDED"): 1, upstream_requests("DEADLINE_EXCEEDED"): 1},
+    "caller": {requests("CALLER_STALLED"): 1},
+    "credentials": {inputs("UPSTREAM_CREDENTIALS"): 1},
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

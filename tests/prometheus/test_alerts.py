@@ -1,6 +1,7 @@
 """Every alert fires for its fault after the time that it waits, and for no other fault."""
 
 import dataclasses
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,12 +11,14 @@ import pytest
 from deploy.monitoring import rules_file
 from deploy.monitoring.alerts import ALERTS
 from deploy.monitoring.recording_rules import RECORDING_RULES
+from embedwire_server.core.errors import Reason
 from tests.docs.blocks import blocks
 from tests.docs.owners import owned
 from tests.prometheus import promtool, scenarios
 from tests.prometheus.promtool import Expected
-from tests.prometheus.scenarios import BEGIN, FAULTS, Fault
+from tests.prometheus.scenarios import BEGIN, FAULTS, Fault, inputs, upstream_requests
 
+PAGE = Path(__file__).parents[2] / "docs/alerts.md"
 WAITS = {alert.name: alert.for_ for alert in ALERTS}
 LASTING = [fault for fault in FAULTS if fault.counters and fault.lasts > 1]
 NONE: frozenset[str] = frozenset()
@@ -48,6 +51,17 @@ def test_every_alert_has_a_fault() -> None:
     assert {fault.alert for fault in FAULTS}.union(*(fault.also for fault in FAULTS)) == WAITS.keys()
 
 
+def test_every_reason_has_an_alert_or_a_row() -> None:
+    """A reason of failures is in an alert or in a fault that fires one, or the page says why it fires none."""
+    counted = [name for fault in FAULTS for name in fault.counters] + [alert.expression for alert in ALERTS]
+    alerted = {reason for reason in Reason for text in counted if re.search(f'["|(]{reason}["|)]', text)}
+    (table,) = re.findall(r"why it fires no alert \|\n\|.*\n((?:\|.*\n)+)", PAGE.read_text())
+    rows = set(re.findall("`([A-Z_]+)`", table))
+
+    assert alerted | rows == set(Reason)
+    assert not alerted & rows
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.alert)
 def test_an_alert_fires_for_its_fault_only(fault: Fault, tmp_path: Path) -> None:
     """It does not fire before the fault, nor while it must wait; then it fires, and no alert for another fault does."""
@@ -77,3 +91,20 @@ def test_no_alert_fires_without_a_fault(normal: dict[str, float], tmp_path: Path
     expected = [Expected(minute, NONE) for minute in range(0, 180, 10)]
 
     assert promtool.faults(tmp_path, scenarios.series(None, 181, normal), expected) == ""
+
+
+@pytest.mark.parametrize("counters", scenarios.SINGLE_FAILURES.values(), ids=scenarios.SINGLE_FAILURES)
+def test_one_failure_of_a_quiet_server_fires_nothing(counters: dict[str, float], tmp_path: Path) -> None:
+    """With few inputs, one of them is a large share of 5 minutes and of an hour; it calls no operator."""
+    normal = {**scenarios.QUIET, **dict.fromkeys(counters, 0.0)}
+    series = scenarios.series(Fault(alert="", counters=counters, lasts=1), BEGIN + 31, normal)
+
+    assert promtool.faults(tmp_path, series, [Expected(BEGIN + minute, NONE) for minute in range(30)]) == ""
+
+
+def test_an_outage_of_a_quiet_server_fires(tmp_path: Path) -> None:
+    """With few inputs, an upstream that fails all of them fires its alert within 40 minutes."""
+    counters = {inputs("OK"): 0.0, inputs("UPSTREAM_TIMEOUT"): 1 / 6, upstream_requests("UPSTREAM_TIMEOUT"): 0.5}
+    series = scenarios.series(Fault(alert="", counters=counters), BEGIN + 41, scenarios.QUIET)
+
+    assert promtool.faults(tmp_path, series, [Expected(BEGIN + 40, frozenset({"EmbedwireUpstreamFailing"}))]) == ""

@@ -65,6 +65,14 @@ def test_variables_are_defined() -> None:
     assert set(re.findall(r"\$\{?(\w+)", json.dumps(FILE))) <= defined
 
 
+def test_all_jobs_are_those_of_embedwire() -> None:
+    """`All` stands for the listed jobs, and not for all of Prometheus: others have metrics of processes as well."""
+    (job,) = [each for each in FILE["templating"]["list"] if each["name"] == "job"]
+
+    assert job["definition"] == "label_values(embedwire_build_info, job)"
+    assert "allValue" not in job
+
+
 def test_each_alert_has_a_panel() -> None:
     """Every alert is linked from a panel that shows its cause."""
     links = {link["title"] for panel in PANELS for link in panel["links"]}

@@ -12,16 +12,24 @@
 {{- end }}
 
 {{- define "embedwire.selector" -}}
-app.kubernetes.io/name: {{ include "embedwire.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "embedwire.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: server
 {{- end }}
 
-{{/* Labels of an object. Those of the user come first and cannot replace the standard ones. */}}
+{{/* Labels of an object: the standard ones, then the common ones of the user. */}}
 {{- define "embedwire.labels" -}}
-{{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
-{{- toYaml . }}
-{{ end -}}
+{{- include "embedwire.labelsWith" (list . dict) }}
+{{- end }}
+
+{{/* The same with labels of the user for this object, from a list of the context and those: each key once, the standard
+label if both have one. */}}
+{{- define "embedwire.labelsWith" -}}
+{{- $standard := include "embedwire.standardLabels" (first .) | fromYaml }}
+{{- toYaml (merge $standard (default dict (last .)) (default dict (first .).Values.commonLabels)) }}
+{{- end }}
+
+{{- define "embedwire.standardLabels" -}}
 {{ include "embedwire.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: embedwire
@@ -40,7 +48,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "embedwire.testLabels" -}}
-app.kubernetes.io/name: {{ include "embedwire.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "embedwire.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: test
 {{- end }}

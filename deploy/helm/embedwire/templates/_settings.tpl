@@ -32,9 +32,9 @@
 {{- define "embedwire.configVolume" -}}
 {{- with .Values.existingConfig }}
 {{- if .secret -}}
-secret: {secretName: {{ .secret }}, defaultMode: 0440}
+secret: {secretName: {{ .secret | quote }}, defaultMode: 0440}
 {{- else if .configMap -}}
-configMap: {name: {{ .configMap }}}
+configMap: {name: {{ .configMap | quote }}}
 {{- else if include "embedwire.hasTokens" $ -}}
 secret: {secretName: {{ include "embedwire.fullname" $ }}-config, defaultMode: 0440}
 {{- else -}}
