@@ -157,6 +157,30 @@ def test_many_connections_do_not_prevent_a_scrape(port: int, sent: bytes) -> Non
         assert len(ended.poll(0)) >= 100 - connections.MAX_CONNECTIONS
 
 
+def test_silent_connections_are_replaced_first() -> None:
+    """A connection whose request is being answered is kept as long as others have not sent theirs."""
+    began, answer = threading.Event(), asyncio.Event()
+
+    async def app(scope: Any, _: object, send: Any) -> None:
+        if scope["path"] == "/slow":
+            began.set()
+            await answer.wait()
+        else:
+            answer.set()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"complete"})
+
+    with HttpServer("127.0.0.1", 0, app) as endpoint, contextlib.ExitStack() as stack:
+        slow = stack.enter_context(connected(endpoint.port, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"))
+        assert began.wait(20)
+        for _ in range(connections.MAX_CONNECTIONS - 1):
+            stack.enter_context(connected(endpoint.port))
+        time.sleep(connections.MIN_CONNECTION_SECONDS)
+        while ask(endpoint.port, path="/")[0] == 503:
+            time.sleep(0.05)
+        assert b"complete" in received(slow)
+
+
 def test_slow_connections_are_closed() -> None:
     """One byte at a time, in the request or in the response, does not extend the time limit of a connection."""
     registry = CollectorRegistry()

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MAX_CONNECTIONS = 16
 MAX_CONNECTION_SECONDS = 10.0  # from its start to the end of the response
 MIN_CONNECTION_SECONDS = 1.0  # after which a new connection may replace it if there are too many
+MIN_SILENT_SECONDS = 0.1  # the same for a connection whose request has not arrived; these are replaced first
 MAX_REQUEST_BYTES = 16 << 10
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: 21\r\n"
@@ -39,8 +40,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self._expiry: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as the base has it
-        """Accept a connection. If there are too many, close the oldest one or reject this one with a 503."""
-        is_full = len(self.connections) >= MAX_CONNECTIONS and not self._replace_oldest()
+        """Accept a connection. If there are too many, close an old one or reject this one with a 503."""
+        is_full = len(self.connections) >= MAX_CONNECTIONS and not self._replace_one()
         super().connection_made(transport)
         self._expiry = self.loop.call_later(MAX_CONNECTION_SECONDS, transport.abort)
         if is_full:
@@ -70,9 +71,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self.transport.abort()
         return True
 
-    def _replace_oldest(self) -> bool:
-        oldest = min((one for one in self.connections if isinstance(one, LimitedProtocol)), key=lambda one: one.began)
-        return oldest.abort_after(MIN_CONNECTION_SECONDS)
+    @property
+    def is_silent(self) -> bool:
+        """Whether its request has not arrived completely, except for the body."""
+        return self.cycle is None  # uvicorn creates it with the last byte of the headers
+
+    def _replace_one(self) -> bool:
+        """Close the oldest connection without a request, or else the oldest one; return whether one was old enough."""
+        others = [one for one in self.connections if isinstance(one, LimitedProtocol)]
+        others.sort(key=lambda one: (not one.is_silent, one.began))
+        return any(one.abort_after(MIN_SILENT_SECONDS if one.is_silent else MIN_CONNECTION_SECONDS) for one in others)
 
     def _end(self, response: bytes) -> None:
         self.connections.discard(self)
