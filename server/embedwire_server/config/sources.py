@@ -52,7 +52,12 @@ def config_file(flags: Mapping[str, str]) -> Path | None:
 
 
 def otel() -> dict[str, str]:
-    """Return the variables of OpenTelemetry, for its SDK, which reads them as well."""
+    """Return the variables of OpenTelemetry, for its SDK, which reads them as well.
+
+    An empty one counts as unset, by the specification. The SDK does not accept it, so it is removed.
+    """
+    for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
+        del os.environ[name]
     return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 

@@ -5,6 +5,7 @@ label ever holds a caller's text. Children are looked up once and kept.
 """
 
 import platform
+from functools import partial
 from importlib import metadata
 
 import prometheus_client
@@ -216,11 +217,10 @@ class Metrics:
         )
 
     def _pacing(self, registry: CollectorRegistry) -> None:
-        self.rate_limit_queue_length = Gauge(
-            "embedwire_rate_limit_queue_length",
-            "Inputs that wait for the upstream's rate limits.",
-            _MODALITY,
-            registry=registry,
+        gauge, counter = partial(Gauge, registry=registry), partial(CounterFamily, registry=registry)
+        limit = ("modality", "limit")
+        self.rate_limit_queue_length = gauge(
+            "embedwire_rate_limit_queue_length", "Inputs that wait for the upstream's rate limits.", _MODALITY
         )
         self.rate_limit_wait_seconds = self._histogram(
             "embedwire_rate_limit_wait_seconds",
@@ -229,27 +229,23 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.rate_limit_backoffs = CounterFamily(
+        self.rate_limit_backoffs = counter(
             "embedwire_rate_limit_backoffs",
             "Back-offs requested by the upstream (429, or an exhausted quota).",
             _MODALITY,
-            registry=registry,
         )
-        self.rate_limit_rejections = CounterFamily(
+        self.rate_limit_rejections = counter(
             "embedwire_rate_limit_rejections",
             "Inputs rejected because a rate limit outlasts their deadline, by limit (upstream: a back-off).",
-            ("modality", "limit"),
-            registry=registry,
+            limit,
         )
-        self.rate_limit_amount = Gauge(
+        self.rate_limit_amount = gauge(
             "embedwire_rate_limit_amount",
             "Requests or minutes of media that a rate limit allows, by limit (upstream: by its last response).",
-            ("modality", "limit"),
-            registry=registry,
+            limit,
         )
-        self.rate_limit_remaining = Gauge(
+        self.rate_limit_remaining = gauge(
             "embedwire_rate_limit_remaining",
             "What a rate limit still allows now, by limit (upstream: by its last response).",
-            ("modality", "limit"),
-            registry=registry,
+            limit,
         )

@@ -54,6 +54,16 @@ async def test_grpc(receiver: Receiver) -> None:
     assert resource["telemetry.sdk.name"] == "opentelemetry"
 
 
+async def test_empty_variables(receiver: Receiver) -> None:
+    """An empty variable counts as unset, also one that the SDK reads as a number."""
+    empty = {"OTEL_BSP_SCHEDULE_DELAY": " ", "OTEL_ATTRIBUTE_COUNT_LIMIT": "", "OTEL_TRACES_SAMPLER": ""}
+    async with exporting(variables(receiver.endpoint) | empty) as server:
+        await embed(server)
+        await server.terminate()  # which exports the spans: the default delay is 5 s
+        await receiver.received(3)
+    assert not [line for line in server.log if "OTEL_" in line]
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 async def test_http(compression: str) -> None:
     """OTEL_EXPORTER_OTLP_PROTOCOL selects OTLP over HTTP."""
