@@ -66,8 +66,8 @@ ALERTS = (
             - A process that was killed for its memory: raise the limit, or lower
               `concurrency.max_buffered_bytes`.
             - A worker that does not answer is replaced by the supervisor after `workers.timeout`.
-            - A single process that hangs must be restarted; a probe on `/livez` does that. While only its event loop
-              is blocked, it still answers scrapes and fires no alert.
+            - A single process that hangs must be restarted; a probe on `/livez` does that. If only its event loop is
+              blocked, it still answers scrapes, and `EmbedwireEventLoopBlocked` fires.
         """,
     ),
     Alert(

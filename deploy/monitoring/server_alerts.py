@@ -105,6 +105,34 @@ ALERTS = (
         """,
     ),
     Alert(
+        name="EmbedwireEventLoopBlocked",
+        party="server",
+        severity="warning",
+        condition="The event loop was blocked for more than 10 s.",
+        expression="max by (namespace, job, instance) (max_over_time(embedwire_event_loop_silence_seconds[15m])) > 10",
+        for_="0m",
+        summary="The event loop of {{ $labels.instance }} of Embedwire {{ $labels.job }} was blocked",
+        description="The event loop did not run for {{ $value | humanizeDuration }}. No call made progress.",
+        meaning="""
+            One thread handles all calls. It was blocked by code that does not yield, or the process was stopped or
+            got no CPU. Metrics and probes are answered by another thread. `/livez` fails after `workers.timeout`.
+        """,
+        look="""
+            Whether the process used a whole core meanwhile, or none.
+
+            ```promql
+            rate(process_cpu_seconds_total[5m]) and on (namespace, job, instance) embedwire_build_info
+            ```
+
+            - Throttling of the container, and memory pressure of the node.
+        """,
+        actions="""
+            - Without CPU: raise the CPU request or limit of the container, or move it to another node.
+            - With a whole core: report it, with the output of `py-spy dump` during a block.
+            - With `workers.count` above 1, the supervisor replaces a process that is blocked for `workers.timeout`.
+        """,
+    ),
+    Alert(
         name="EmbedwireConfigReloadFailed",
         party="server",
         severity="warning",

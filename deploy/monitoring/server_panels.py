@@ -69,12 +69,14 @@ PROCESS = Row(
         ),
         Panel(
             "Faults of the server",
-            "Targets that are down, readiness that is off for lack of a resource, failed reloads of the configuration, "
-            "replaced workers and lost log lines. All of them are 0 in a healthy server.",
+            "Targets that are down, readiness that is off for lack of a resource, an event loop that has not run for "
+            "10 s, failed reloads of the configuration, replaced workers and lost log lines. All of them are 0 in a healthy "
+            "server.",
             "short",
             (
                 Query("sum(1 - up{$server})", "target down"),
                 Query("max by (cause) (embedwire_not_ready{$server})", "not ready: {{cause}}"),
+                Query("max(embedwire_event_loop_silence_seconds{$server} > bool 10)", "event loop blocked"),
                 Query("sum(1 - embedwire_config_last_reload_successful{$server})", "failed reload"),
                 Query(
                     'sum by (reason) (increase(embedwire_worker_replacements_total{$server, reason=~"hung|ended"}'
@@ -83,7 +85,13 @@ PROCESS = Row(
                 ),
                 total("embedwire_log_lines_dropped_total", "lost log lines", "increase"),
             ),
-            ("EmbedwireNotReady", "EmbedwireConfigReloadFailed", "EmbedwireWorkerReplaced", "EmbedwireLogLinesLost"),
+            (
+                "EmbedwireNotReady",
+                "EmbedwireEventLoopBlocked",
+                "EmbedwireConfigReloadFailed",
+                "EmbedwireWorkerReplaced",
+                "EmbedwireLogLinesLost",
+            ),
         ),
     ),
 )

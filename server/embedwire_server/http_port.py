@@ -34,6 +34,7 @@ class HttpPort:
         self, settings: Callable[[], Settings], metrics: Metrics, rate_limiters: RateLimiters, readiness: Readiness
     ) -> None:
         self.heartbeat = Heartbeat()
+        metrics.event_loop_silence.set_function(lambda: self.heartbeat.silence)
         self._settings = settings
         self._registry = metrics.registry
         self._readiness = readiness

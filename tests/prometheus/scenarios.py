@@ -57,6 +57,7 @@ DROPPED = named("embedwire_log_lines_dropped_total")
 UNDELETED = named("embedwire_asset_deletions_failed_total")
 HUNG = named("embedwire_worker_replacements_total", reason="hung")
 AGED = named("embedwire_worker_replacements_total", reason="age")
+SILENCE = named("embedwire_event_loop_silence_seconds")
 QUEUE = named("embedwire_rate_limit_queue_length", modality="text")
 RELOADED = named("embedwire_config_last_reload_successful")
 NOT_READY = {str(cause): named("embedwire_not_ready", cause=cause) for cause in CHECKED}
@@ -99,6 +100,7 @@ NORMAL: Mapping[str, float] = {
 GAUGES: Mapping[str, float] = {
     QUEUE: 40,
     RELOADED: 1,
+    SILENCE: 0.5,
     OPEN: 200,
     MOST: 1024,
     UP: 1,
@@ -145,6 +147,7 @@ class Fault:
 
 FAULTS = (
     Fault(alert="EmbedwireDown", gone=True, also=frozenset({"EmbedwireTargetDown"}), minutes=15),
+    Fault(alert="EmbedwireEventLoopBlocked", gauges={SILENCE: (12, 0.5)}),
     Fault(alert="EmbedwireNotReady", gauges={NOT_READY["disk_full"]: 1}),
     Fault(
         alert="EmbedwireUpstreamUnreachable",

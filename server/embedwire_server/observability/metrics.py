@@ -164,6 +164,11 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
+        self.event_loop_silence = Gauge(
+            "embedwire_event_loop_silence_seconds",
+            "Seconds since the event loop that handles calls has run; at most about 1 while it is not blocked.",
+            registry=registry,
+        )
         self.worker_replacements = CounterFamily(
             "embedwire_worker_replacements",
             "Workers that this one has replaced since the start of the server, by reason.",
