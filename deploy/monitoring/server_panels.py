@@ -70,8 +70,8 @@ PROCESS = Row(
         Panel(
             "Faults of the server",
             "Targets that are down, readiness that is off for lack of a resource, an event loop that has not run for "
-            "10 s, failed reloads of the configuration, replaced workers and lost log lines. All of them are 0 in a healthy "
-            "server.",
+            "10 s, failed reloads of the configuration, replaced workers and lost log lines. "
+            "All of them are 0 in a healthy server.",
             "short",
             (
                 Query("sum(1 - up{$server})", "target down"),

@@ -5,6 +5,7 @@ the field, all are read: X-Ratelimit-*, X-RateLimit-Request-*, X-RateLimit-Durat
 RateLimit-* and RateLimit of the IETF's drafts. Their values are parsed as those of Retry-After.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -13,6 +14,7 @@ from embedwire_server.upstreams.http.retry_after import MAX_DELAY, NUMBER, clock
 
 RATE_LIMIT_HEADER = re.compile(r"(x-?)?rate-?limit|retry-after")
 
+MAX_LIMITS = 16  # the status page has a row for each
 _FAMILIES = ("x-ratelimit", "x-ratelimit-request", "x-ratelimit-duration", "x-rate-limit", "ratelimit")
 # Lower-case header names; `limits_of` needs at least one of them.
 REMAINING = frozenset(name.encode() for name in (*(f"{family}-remaining" for family in _FAMILIES), "ratelimit"))
@@ -35,8 +37,8 @@ def limit_ends(headers: Mapping[str, str], message: str) -> float | None:
 
 
 def limits_of(headers: Mapping[str, str]) -> tuple[UpstreamLimit, ...]:
-    """Return the limits in the headers of a response that have a reset time."""
-    return tuple(_limits(headers, clocks_of(headers)))
+    """Return the limits in the headers of a response that have a reset time; the first `MAX_LIMITS` of them."""
+    return tuple(itertools.islice(_limits(headers, clocks_of(headers)), MAX_LIMITS))
 
 
 def used_up(limits: Iterable[UpstreamLimit]) -> float:
