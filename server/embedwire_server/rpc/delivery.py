@@ -9,6 +9,9 @@ So a call on such a connection ends only once the client's host has acknowledged
 
 import asyncio
 import functools
+import math
+
+import structlog
 
 from embedwire_server.rpc.send_queue import SendQueue, SendQueues
 
@@ -18,11 +21,14 @@ EMPTY_POLLS = 2
 # The part of the grace period after which a call ends in any case.
 PATIENCE = 0.9
 LONGEST_SECONDS = 60.0  # outside a drain
+REPORT_SECONDS = 5.0  # after which a call that waits is logged, once
 # gRPC sends GOAWAY at 0.9 to 1.1 of the maximum age, counted from the handshake, which is before the first call.
 YOUNGEST = 0.85
 # Replies that are smaller are not delayed outside a drain.
 LEAST_BYTES = 16 << 10
 KNOWN_CONNECTIONS = 4_096
+
+log = structlog.get_logger(__name__)
 
 
 class Delivery:
@@ -61,10 +67,14 @@ class Delivery:
                 await self._emptied(queue, began)
 
     async def _emptied(self, queue: SendQueue, began: float) -> None:
-        empty = 0
-        while empty < EMPTY_POLLS and _now() < (self._drain_end or began + LONGEST_SECONDS):
+        empty, report_at = 0, began + REPORT_SECONDS
+        while empty < EMPTY_POLLS and (now := _now()) < (self._drain_end or began + LONGEST_SECONDS):
             await asyncio.sleep(POLL_SECONDS)
             empty = empty + 1 if queue.is_empty() else 0
+            if now >= report_at:
+                report_at = math.inf
+                state, unacknowledged, window = queue.facts()
+                log.info("a client takes its reply slowly", tcp_state=state, unsent=unacknowledged, window=window)
 
 
 def _now(_: str = "") -> float:

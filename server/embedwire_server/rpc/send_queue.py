@@ -105,12 +105,17 @@ class SendQueue:
 
     def is_empty(self) -> bool:
         """Whether the peer's host has acknowledged everything, and has space for a status; true if it is closed."""
+        state, unacknowledged, window = self.facts()
+        return state == _TCP_CLOSE or (not unacknowledged and window >= LEAST_WINDOW)
+
+    def facts(self) -> tuple[int, int, int]:
+        """Return the kernel's state of the connection, the bytes that are not acknowledged, and the peer's window."""
         try:
             facts = self._connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _WINDOW_OFFSET + _INT.size)
             unacknowledged = _INT.unpack(fcntl.ioctl(self._connection, termios.TIOCOUTQ, bytes(_INT.size)))[0]
         except OSError:
-            return True
-        return facts[0] == _TCP_CLOSE or (not unacknowledged and _window(facts) >= LEAST_WINDOW)
+            return _TCP_CLOSE, 0, 0
+        return facts[0], unacknowledged, _window(facts)
 
 
 def _window(facts: bytes) -> int:
