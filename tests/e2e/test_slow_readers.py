@@ -191,6 +191,6 @@ async def test_a_unary_reply_in_a_drain_is_complete() -> None:
         assert await ending == 0
 
     assert len(answer.embeddings[0].segments) == SEGMENTS
-    assert trailers["x-request-id"] == "of-a-drain"
+    assert (trailers["x-request-id"], trailers["embedwire-attempts"]) == ("of-a-drain", "1")
     assert sum("code=OK" in line and "request_id=of-a-drain" in line for line in server.log) == 1
     assert not any("error" in line for line in server.log)

@@ -150,6 +150,7 @@ class ErrorInterceptor:
             except grpc.aio.AbortError:
                 raise
             except status_alone.StatusDue:
+                context.set_trailing_metadata(call.trailers())
                 await status_alone.send(context)
             except GatewayError as error:
                 await self._abort(context, error)
