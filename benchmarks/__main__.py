@@ -24,6 +24,7 @@ from benchmarks import (
     report,
     start,
     texts,
+    traces,
     workers,
 )
 from benchmarks.processes import OTHER_CORE
@@ -32,6 +33,7 @@ from benchmarks.stage import Stage, opened
 
 MODULES = (
     texts,
+    traces,
     latency,
     peers,
     workers,

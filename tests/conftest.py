@@ -18,7 +18,7 @@ hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, 
 hypothesis.settings.load_profile("steady")
 
 _CHANGES_BEHAVIOUR = re.compile(
-    r"TWELVELABS_.*|EMBEDWIRE_.*|GRPC_.*|SSL_CERT_(FILE|DIR)|(FORCE|NO)_COLOR|COLUMNS|LINES"
+    r"TWELVELABS_.*|EMBEDWIRE_.*|GRPC_.*|OTEL_.*|SSL_CERT_(FILE|DIR)|(FORCE|NO)_COLOR|COLUMNS|LINES"
     r"|(http|https|all|no|grpc|no_grpc)_proxy|(HTTP|HTTPS|ALL|NO)_PROXY"
 )
 

@@ -1,28 +1,46 @@
-"""Writes the generated parts of the pages in docs/; with `--check`, only reports the pages that are outdated."""
+"""Writes the generated files and parts of pages; with `--check`, only reports those that are outdated."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from docs.reference import contract, metrics, pages
+from deploy.monitoring import dashboard, rules_file
+from deploy.monitoring import page as alerts
+from docs.reference import chart, contract, metrics, pages, sizing
 from embedwire_server.config import render
 
-DOCS = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 SECTIONS: dict[str, pages.Section] = {
     "contract": contract.lines,
     "error reasons": contract.lines_of_error_reasons,
     "metrics": metrics.lines,
     "configuration": render.reference,
+    "chart values": chart.values,
+    "sizing": sizing.lines,
+    "alerts": alerts.overview,
+    "runbooks": alerts.runbooks,
+    "recording rules": alerts.recording_rules,
+}
+FILES: dict[Path, Callable[[], str]] = {
+    chart.SCHEMA: chart.schema,
+    chart.RELOADED: chart.reloaded_settings,
+    rules_file.PATH: rules_file.text,
+    dashboard.FILE: dashboard.text,
 }
 
 
 def main(*, is_check: bool) -> int:
-    """Write or check all pages. Return 1 if a page is outdated, or a generated part is on no page or on two."""
-    outdated = pages.outdated(DOCS, SECTIONS)
-    for page, text in outdated.items():
+    """Write or check all files. Return 1 if one is outdated, or a generated part is on no page or on two."""
+    files = {path: text() for path, text in FILES.items()}
+    outdated = pages.outdated(DOCS, SECTIONS) | {
+        path: text for path, text in files.items() if not path.exists() or path.read_text() != text
+    }
+    for path, text in outdated.items():
         if is_check:
-            sys.stderr.write(f"docs/{page.relative_to(DOCS)} is outdated; run make docs-reference\n")
+            sys.stderr.write(f"{path.relative_to(ROOT)} is outdated; run make docs-reference\n")
         else:
-            page.write_text(text)
+            path.write_text(text)
     return 1 if is_check and outdated else 0
 
 

@@ -3,20 +3,21 @@
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from embedwire_server import assembly
+from embedwire_server import assembly, startup_log
 from embedwire_server.admission.caller_quota import CallerQuotas
 from embedwire_server.admission.load_shedding import LoadShedder, capacities
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.config.reload import Reconfigurable
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
+from embedwire_server.core.failure_causes import Cause
 from embedwire_server.gateway.gateway import Gateway
-from embedwire_server.observability.http_server import MetricsEndpoint
-from embedwire_server.observability.metrics import Metrics
+from embedwire_server.http_port import HttpPort
+from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
@@ -31,6 +32,9 @@ from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
 from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetReleasePolicy
+
+if TYPE_CHECKING:
+    from embedwire_server.tracing import Tracing
 
 PROBE_SECONDS = 1.0  # for checks in progress when the port for health is closed
 
@@ -76,7 +80,9 @@ class App:
         self._endpoints = contextlib.AsyncExitStack()  # metrics and health
         self._has_metrics = has_metrics
         self.is_retired = False
-        self._metrics = Metrics(settings.upstream.name)
+        self._tracing: Tracing | None = None
+        self._readiness = Readiness()
+        self._metrics = assembly.metrics(settings)
         for reason, number in (replacements or {}).items():
             self._metrics.worker_replacements.labels(reason).inc(number)
         self._authenticator = Authenticator(settings.tokens)
@@ -84,6 +90,7 @@ class App:
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
         self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
+        self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -128,17 +135,24 @@ class App:
         )
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        settings, health = self._settings, HealthServicer()
-        resources = ResourceMonitor(
-            settings.uploads.spool_dir,
-            self._metrics,
-            lambda is_ready: health.ready("resources") if is_ready else health.unready("resources"),
-        )
+        settings, health = self._settings, HealthServicer(self._readiness)
+
+        async def report(lacking: frozenset[Cause]) -> None:
+            if lacking:
+                await health.unready(Check.RESOURCES, ", ".join(sorted(lacking)))
+            else:
+                await health.ready(Check.RESOURCES)
+
+        resources = ResourceMonitor(settings.uploads.spool_dir, self._metrics, report)
         await resources.start()
+        await report(resources.lacking)
+        self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
+        if self._tracing is not None:
+            limited = self._tracing.policy(limited)
         self._gateway = Gateway(
             AssetReleasePolicy(limited, upstream.cleanup),
             CallerQuotas(self._admission, self._metrics),
@@ -148,6 +162,7 @@ class App:
         reader = assembly.request_reader(settings, self._admission.content_memory)
         catalog = Catalog(settings.model_table, settings.limits)
         self._servicer = EmbeddingServicer(self._gateway, reader, catalog, settings.uploads.idle_timeout)
+        await stack.enter_async_context(self._http_port.heartbeat.running())
         await stack.enter_async_context(self._endpoints)
         if self._has_metrics:
             self.serve_metrics()
@@ -155,12 +170,10 @@ class App:
             server = await self._start_grpc(health)
         stack.push_async_callback(server.stop, settings.shutdown.grace_period)
         stack.push_async_callback(self._drain, health)
-        self._warn()
-        if not resources.is_ready:
-            await health.unready("resources")
+        startup_log.warn(settings)
         await health.ready()
         await stack.enter_async_context(resources.running())
-        log.info("serving", target=self.target, **self._facts())
+        log.info("serving", target=self.target, **startup_log.facts(settings, self.metrics_url, self.health_target))
 
     async def _start_grpc(self, health: HealthServicer) -> rpc_server.Server:
         """Start the gRPC server, after the one for health checks only."""
@@ -174,6 +187,7 @@ class App:
             self._options,
             authenticator=self._authenticator,
             private_api=private_api,
+            spans=None if self._tracing is None else self._tracing.interceptor.wrap,
         )
         await self._serve_health(health, private_api=private_api)
         files = settings.tls.files
@@ -184,30 +198,10 @@ class App:
         self.target = settings.server.address.with_port(port)
         return server
 
-    def _facts(self) -> dict[str, object]:
-        """Return the attributes of the log line about the start."""
-        settings = self._settings
-        facts: dict[str, object] = {"upstream": settings.upstream.name}
-        if self.metrics_url:
-            facts["metrics"] = self.metrics_url
-        if (proxy := settings.upstream.used_proxy) is not None:
-            facts["proxy"] = proxy.address
-        if self.health_target:
-            facts["health"] = self.health_target
-        return facts | {"tls": settings.tls.files is not None, "tokens": len(settings.tokens)}
-
-    def _warn(self) -> None:
-        """Warn of an insecure configuration, unless `allow_insecure` is set."""
-        settings = self._settings
-        if settings.server.address.is_loopback or settings.server.allow_insecure:
-            return
-        if settings.tls.files is None:
-            log.warning("tokens and content are sent unencrypted: set --tls-certificate and --tls-key")
-        elif settings.tls.client_ca is None and not settings.tokens:
-            log.warning("any client that can connect may use this server: set tokens, or --tls-client-ca")
-
     async def _upstream(self, stack: contextlib.AsyncExitStack) -> assembly.TwelveLabs:
-        return await stack.enter_async_context(assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url))
+        return await stack.enter_async_context(
+            assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url, self._tracing)
+        )
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.
@@ -215,14 +209,7 @@ class App:
         Raises:
             OSError: their port is in use.
         """
-        address = self._settings.metrics.address
-        try:
-            endpoint = self._endpoints.enter_context(
-                MetricsEndpoint(address.host, address.port, self._metrics.registry)
-            )
-        except OSError as error:
-            raise OSError(error.errno, f"--metrics-listen {address}: {error.strerror}") from error
-        self.metrics_url = f"http://{address.with_port(endpoint.port)}/metrics"
+        self.metrics_url = self._http_port.open(self._endpoints)
 
     async def _serve_health(self, health: HealthServicer, *, private_api: bool) -> None:
         """Start the server for health checks only. It is stopped last, so that probes see the drain."""

@@ -4,13 +4,16 @@ import contextlib
 import functools
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from embedwire_server import __version__
+from embedwire_server.config import otel_variables, sources
 from embedwire_server.config.settings import Settings
 from embedwire_server.media.memory_budget import ContentMemory
+from embedwire_server.observability.exception_logging import describe
+from embedwire_server.observability.exemplars import ExemplarHistogramFamily
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
@@ -18,6 +21,7 @@ from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitP
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc.decode import RequestReader
+from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.upstreams.base import Upstream
 from embedwire_server.upstreams.http.client import HttpClient
 from embedwire_server.upstreams.http.dialer import Dialer, tls_context
@@ -30,6 +34,9 @@ from embedwire_server.upstreams.twelvelabs.tasks import TaskUpstream
 from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
+if TYPE_CHECKING:
+    from embedwire_server.tracing import Tracing
+
 log = structlog.get_logger(__name__)
 
 
@@ -39,6 +46,35 @@ class TwelveLabs(NamedTuple):
     client: HttpClient
     router: Upstream
     cleanup: AssetCleanup
+
+
+def metrics(settings: Settings) -> Metrics:
+    """Build the metrics; if tracing is on, their histograms have exemplars."""
+    if not otel_variables.is_tracing_on(sources.otel()):
+        return Metrics(settings.upstream.name)
+    return Metrics(settings.upstream.name, ExemplarHistogramFamily)
+
+
+@contextlib.asynccontextmanager
+async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]:
+    """Record spans if the variables of OpenTelemetry ask for it, and export them until the end; else yield None.
+
+    What the SDK rejects does not stop the server.
+
+    Args:
+        target: returns HOST:PORT of the server.
+    """
+    built = None
+    if otel_variables.is_tracing_on(sources.otel()):
+        try:
+            with batch_threads():  # the exporter starts its thread here
+                from embedwire_server.tracing import Tracing  # noqa: PLC0415 - not loaded without tracing
+
+                built = Tracing(sources.otel(), target)
+        except Exception as error:  # noqa: BLE001 - see above
+            log.error("traces are not recorded: OpenTelemetry rejects its variables", **describe(error))  # noqa: TRY400
+    async with contextlib.nullcontext() if built is None else built.export.running():
+        yield built
 
 
 def with_policies(
@@ -61,13 +97,16 @@ def with_policies(
 
 
 @contextlib.asynccontextmanager
-async def twelvelabs(settings: Settings, metrics: Metrics, sandbox_url: str | None) -> AsyncGenerator[TwelveLabs]:
+async def twelvelabs(
+    settings: Settings, metrics: Metrics, sandbox_url: str | None, tracing: "Tracing | None" = None
+) -> AsyncGenerator[TwelveLabs]:
     """Build the upstream, and close its connections in the end.
 
     Args:
         settings: the settings of the server.
         metrics: count what is deleted at the upstream.
         sandbox_url: the sandbox to use if the settings select it; None starts one in this process.
+        tracing: records spans; None if tracing is off.
 
     Raises:
         RuntimeError: the packages of the sandbox are missing.
@@ -89,7 +128,8 @@ async def twelvelabs(settings: Settings, metrics: Metrics, sandbox_url: str | No
         stack.push_async_callback(transport.aclose)
         transport.prepare(base_url)
         user_agent = f"embedwire/{__version__}"
-        client, v2 = HttpClient(transport, upstream.name), V2Dialect(base_url, key, user_agent)
+        new_client = HttpClient if tracing is None else tracing.client
+        client, v2 = new_client(transport, upstream.name), V2Dialect(base_url, key, user_agent)
         assets, tasks = AssetStore(client, v2, settings.assets.deployment), TaskUpstream(client, v2)
         cleanup = AssetCleanup(assets, tasks, metrics, settings.assets.max_age, settings.assets.cleanup_interval)
         await stack.enter_async_context(cleanup.running(has_job=key is not None))

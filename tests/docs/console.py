@@ -13,7 +13,7 @@ import difflib
 import re
 from collections import Counter
 
-_VARYING = re.compile(r'"[0-9.]+s"|\b[0-9a-f]{16}(?:[0-9a-f]{8}){0,2}\b')
+_VARYING = re.compile(r'"[0-9.]+s"|;dur=[0-9.]+|\b[0-9a-f]{16}(?:[0-9a-f]{8}){0,2}\b')
 _STREAM = re.compile(r"\.stream\(|\bembedwire embed\b")
 ANY_LINES = "..."
 

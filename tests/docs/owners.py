@@ -8,7 +8,7 @@ from tests.docs.blocks import Block
 
 RUNNER = "tests/docs/pages.py"
 CONFIGURATION = "tests/docs/test_configuration.py"
-MANIFESTS = "tests/docs/test_manifests.py"
+CHART = "tests/chart/test_page.py"
 QUERIES = "tests/docs/test_queries.py"
 TYPESCRIPT = "tests/docs/typescript_readme.py"
 JAVA = "tests/docs/java_readme.py"
@@ -56,7 +56,8 @@ OWNERS = (
     Owner("clients/java/README.md", ("java",), JAVA_EXAMPLES),
     Owner("clients/java/README.md", ("sh", "xml"), JAVA),
     Owner("docs/proxies.md", ("nginx", "haproxy", "yaml"), "tests/proxies/test_tls_to_replicas.py"),
-    Owner("docs/deployment.md", ("yaml",), MANIFESTS),
+    Owner("docs/kubernetes.md", ("yaml",), CHART),
+    Owner("docs/alerts.md", ("yaml",), "tests/prometheus/test_alerts.py"),
     Owner("*", ("toml",), CONFIGURATION),
     Owner("*", ("promql",), QUERIES),
     Owner("*", ("console", "sh", "python"), RUNNER),
@@ -68,6 +69,12 @@ EXEMPT = (
     Exempt("docs/deployment.md", "console", "$ docker build --tag embedwire .\n$ docker run", *IMAGE),
     Exempt("docs/deployment.md", "console", "$ docker build --tag embedwire .\n$ mkdir", *IMAGE),
     Exempt("docs/deployment.md", "console", "$ docker run --read-only", *IMAGE),
+    Exempt(
+        "docs/kubernetes.md",
+        "console",
+        "$ docker build",
+        *("needs a registry and a cluster", "make test-chart"),
+    ),
     Exempt(
         "docs/deployment.md",
         "python",

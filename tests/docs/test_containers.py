@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import trustme
 
+from embedwire_server.config.setting_table import ALL
 from embedwire_server.config.sources import load
-from tests.docs.blocks import Block, blocks
-from tests.docs.test_manifests import IMAGE_PORTS, VARIABLES
+from tests.docs.blocks import ROOT, Block, blocks
 
+IMAGE_PORTS = {int(port) for port in re.findall(r"(?m)^EXPOSE (.*)$", (ROOT / "Dockerfile").read_text())[0].split()}
+VARIABLES = {setting.variable for setting in ALL.values()}
 MOUNTED = "/etc/embedwire"
 _FILE = re.compile(r"\.toml <<(\w+)\n(.*?)^\1$", re.DOTALL | re.MULTILINE)
 COMMANDS = [block for block in blocks() if block.language == "console" and "docker run" in block.text]

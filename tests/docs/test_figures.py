@@ -1,5 +1,6 @@
 """Figures of the pages are those of the code."""
 
+import re
 import tomllib
 
 from packaging.requirements import Requirement
@@ -34,3 +35,12 @@ def test_length_of_the_drop_in() -> None:
     found = parse("README.md", (ROOT / "README.md").read_text())
     programs = [block.text for block in found if "embedwire.twelvelabs" in block.text]
     assert [len(program.strip().splitlines()) for program in programs] == [6]
+
+
+def test_calls_of_one_core() -> None:
+    """The page of the chart states the calls per second of docs/operations.md."""
+    chart, operations = ((ROOT / f"docs/{page}.md").read_text() for page in ("kubernetes", "operations"))
+    (streamed, unary) = re.findall(r"1,024 floats \| ([\d,]+) streamed; ([\d,]+) unary", operations)[0]
+
+    assert f"| short text, unary, 64 in flight | {unary} |" in chart
+    assert f"| short text, streamed, 64 in flight | {streamed} |" in chart

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gzip
-import http.client
 import resource
 import select
 import socket
@@ -19,12 +18,20 @@ from prometheus_client.registry import Collector
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.observability import http_server as metrics_endpoint
-from embedwire_server.observability.http_server import MetricsEndpoint
+from embedwire_server.observability.heartbeat import Heartbeat
+from embedwire_server.observability.http import connections
+from embedwire_server.observability.http.routes import application
+from embedwire_server.observability.http.server import HttpServer
+from embedwire_server.observability.readiness import Readiness
+from tests.support.http import ask, connected, received
 from tests.support.messages import text_input
 from tests.support.process import ServerProcess
 
 TEXT = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
+
+
+def serving(registry: CollectorRegistry) -> HttpServer:
+    return HttpServer("127.0.0.1", 0, application(registry, Readiness(), Heartbeat(), 30))
 
 
 @pytest.fixture
@@ -32,47 +39,25 @@ def port() -> Iterator[int]:
     registry = CollectorRegistry()
     Gauge("first", "", registry=registry)
     Gauge("second", "", registry=registry)
-    with MetricsEndpoint("127.0.0.1", 0, registry) as endpoint:
+    with serving(registry) as endpoint:
         yield endpoint.port
 
 
-def ask(port: int, method: str = "GET", path: str = "/metrics", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    with contextlib.closing(connection):
-        connection.request(method, path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read()
-
-
-def connected(port: int, sent: bytes = b"") -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", port), timeout=20)
-    client.sendall(sent)
-    return client
-
-
-def received(client: socket.socket) -> bytes:
-    """All bytes until the end of the connection."""
-    found = b""
-    with contextlib.suppress(ConnectionError):
-        while piece := client.recv(1 << 16):
-            found += piece
-    return found
-
-
-@pytest.mark.parametrize("path", ["/", "/metric", "/metrics/", "/favicon.ico", "/metrics2", "/a/../metrics"])
+@pytest.mark.parametrize("path", ["/metric", "/metrics/", "/favicon.ico", "/m2", "/a/../metrics", "/livez/", "//"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_other_paths_are_not_found(port: int, method: str, path: str) -> None:
-    """All paths but one are 404, whatever the method."""
+    """All other paths are 404, whatever the method."""
     status, headers, body = ask(port, method, path)
     assert (status, body == b"") == (404, method == "HEAD")
     assert int(headers["Content-Length"]) > 0
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "X"])
-def test_other_methods_are_not_allowed(port: int, method: str) -> None:
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_other_methods_are_not_allowed(port: int, method: str, path: str) -> None:
     """GET and HEAD are allowed; other methods get a 405 that lists them."""
-    status, headers, _ = ask(port, method)
-    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    status, headers, _ = ask(port, method, path)
+    assert (status, set(headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
 
 
 @pytest.mark.parametrize("query", ["", "?name[]=first"])
@@ -95,6 +80,40 @@ def test_pages_are_filtered_compressed_and_typed(port: int) -> None:
     assert headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(packed) == ask(port)[2]
     assert ask(port, Accept="application/openmetrics-text; version=1.0.0")[2].endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/openmetrics-text; version=garbage", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=1.0.0-a", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=" + "1" * 5000, "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;version=9999", "text/plain; version=0.0.4; charset=utf-8"),
+        ("application/openmetrics-text;q=0.0, text/plain", "text/plain; version=0.0.4; charset=utf-8"),
+        (";;=,=;version,text/plain;q=", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            'application/openmetrics-text;version="1.0.0"',
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores",
+        ),
+        (
+            "application/openmetrics-text;version=9, application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+        ),
+    ],
+)
+def test_formats_that_do_not_exist_are_ignored(
+    port: int, accept: str, content_type: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """An Accept header with unknown, invalid or excluded formats gets one that exists, and logs nothing."""
+    status, headers, _ = ask(port, Accept=accept)
+    assert (status, headers["Content-Type"]) == (200, content_type)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("encoding", ["gzip;q=0", "identity, gzip; q=0.000"])
+def test_gzip_can_be_excluded(port: int, encoding: str) -> None:
+    """A client that excludes gzip gets the page without it."""
+    assert ask(port, **{"Accept-Encoding": encoding})[1]["Content-Encoding"] is None
 
 
 @pytest.mark.parametrize(
@@ -127,7 +146,7 @@ def test_many_connections_do_not_prevent_a_scrape(port: int, sent: bytes) -> Non
     threads = threading.active_count()
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(port, sent)) for _ in range(100)]
-        most = threads + metrics_endpoint.MAX_CONNECTIONS
+        most = threads + connections.MAX_CONNECTIONS
         while threading.active_count() > most:  # replaced connections end after a delay
             time.sleep(0.01)
         while ask(port)[0] == 503:
@@ -135,7 +154,31 @@ def test_many_connections_do_not_prevent_a_scrape(port: int, sent: bytes) -> Non
         ended = select.poll()
         for client in clients:
             ended.register(client, select.POLLIN)
-        assert len(ended.poll(0)) >= 100 - metrics_endpoint.MAX_CONNECTIONS
+        assert len(ended.poll(0)) >= 100 - connections.MAX_CONNECTIONS
+
+
+def test_silent_connections_are_replaced_first() -> None:
+    """A connection whose request is being answered is kept as long as others have not sent theirs."""
+    began, answer = threading.Event(), asyncio.Event()
+
+    async def app(scope: Any, _: object, send: Any) -> None:
+        if scope["path"] == "/slow":
+            began.set()
+            await answer.wait()
+        else:
+            answer.set()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"complete"})
+
+    with HttpServer("127.0.0.1", 0, app) as endpoint, contextlib.ExitStack() as stack:
+        slow = stack.enter_context(connected(endpoint.port, b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"))
+        assert began.wait(20)
+        for _ in range(connections.MAX_CONNECTIONS - 1):
+            stack.enter_context(connected(endpoint.port))
+        time.sleep(connections.MIN_CONNECTION_SECONDS)
+        while ask(endpoint.port, path="/")[0] == 503:
+            time.sleep(0.05)
+        assert b"complete" in received(slow)
 
 
 def test_slow_connections_are_closed() -> None:
@@ -143,7 +186,7 @@ def test_slow_connections_are_closed() -> None:
     registry = CollectorRegistry()
     for number in range(40):  # more than the buffers of a connection hold
         Gauge(f"gauge_{number}", "x" * 100_000, registry=registry)
-    with MetricsEndpoint("127.0.0.1", 0, registry) as endpoint, connected(endpoint.port, b"G") as slow:
+    with serving(registry) as endpoint, connected(endpoint.port, b"GET /") as slow:
         reading = socket.socket()
         with reading:
             reading.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -170,7 +213,7 @@ def test_a_failing_metric_is_an_error_without_details() -> None:
 
     registry = CollectorRegistry()
     registry.register(Failing())
-    with MetricsEndpoint("127.0.0.1", 0, registry) as endpoint:
+    with serving(registry) as endpoint:
         status, _, body = ask(endpoint.port)
     assert status == 500
     assert b"CANARY" not in body
@@ -186,9 +229,9 @@ async def test_scrapers_leave_file_descriptors_for_calls() -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, files)
     port = int(server.metrics_urls[0].rpartition(":")[2].partition("/")[0])
-    async with starting, contextlib.AsyncExitStack() as connections:
+    async with starting, contextlib.AsyncExitStack() as scrapers:
         for _ in range(300):
-            connections.enter_context(connected(port, b"GET /metrics HTTP/1.1\r\n"))
+            scrapers.enter_context(connected(port, b"GET /metrics HTTP/1.1\r\n"))
         for _ in range(5):
             async with grpc.aio.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
                 stub: Any = embedding_pb2_grpc.EmbeddingServiceStub(channel)

@@ -101,7 +101,7 @@ async def test_a_worker_is_replaced(reason: str, workers: int) -> None:
         assert await own_code(server.target) == OK
         assert f'embedwire_worker_replacements_total{{reason="{reason}"}} 1.0' in await metrics_of(server, 0)
         go_on.set()
-        assert await waiting == OK
+        assert await waiting == OK, "\n".join(server.log)
         await logged(server, rf"a replaced worker has exited worker=0 pid={pid} exit_status=0")
         assert await server.terminate() == 0
 

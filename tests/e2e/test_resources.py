@@ -111,11 +111,11 @@ class Bench:
 
     def __init__(self, spool: Path) -> None:
         self.spool = spool
-        self.reported: list[bool] = []
+        self.reported: list[set[Cause]] = []
         self.monitor = ResourceMonitor(spool, Metrics("custom"), self._changed)
 
-    async def _changed(self, is_ready: bool) -> None:  # noqa: FBT001 - the face of the callback
-        self.reported.append(is_ready)
+    async def _changed(self, lacking: frozenset[Cause]) -> None:
+        self.reported.append(set(lacking))
 
 
 @pytest.mark.asyncio
@@ -129,10 +129,10 @@ async def test_readiness_does_not_flap(tmp_path: Path) -> None:
         if exists != spool.exists():
             (spool.mkdir if exists else spool.rmdir)()
         await bench.monitor.check()
-    assert bench.reported == [False]
+    assert bench.reported == [{Cause.SPOOL_UNAVAILABLE}]
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.reported == [False, True]
+    assert bench.reported == [{Cause.SPOOL_UNAVAILABLE}, set()]
 
 
 @pytest.mark.asyncio
@@ -149,7 +149,7 @@ async def test_a_server_starts_unready_on_a_full_disk(tmp_path: Path) -> None:
     assert bench.monitor.lacking == {Cause.DISK_FULL}
     for _ in range(GOOD_CHECKS):
         await bench.monitor.check()
-    assert bench.reported == [True]
+    assert bench.reported == [set()]
 
 
 @pytest.mark.asyncio

@@ -12,8 +12,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from embedwire_server.config.setting_table import ALL, FILE_ONLY
-from tests.e2e.test_command import run
 from tests.support.messages import request, segments, text_input
+from tests.support.server_command import run
 from tests.support.serving import Scripted, Serve, Served
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 

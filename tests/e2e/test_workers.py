@@ -196,8 +196,8 @@ def test_a_worker_that_does_not_start_ends_the_server() -> None:
     lines = ended.stderr.splitlines()
 
     assert ended.returncode == 1
-    assert lines[-1].startswith("embedwire-server: cannot start: worker 1: ")
-    assert f"--metrics-listen 127.0.0.1:{port + 1}" in lines[-1]
+    fault = f"--metrics-listen 127.0.0.1:{port + 1}: Address already in use"
+    assert lines[-1] == f"embedwire-server: cannot start: worker 1: {fault}"
     assert "Traceback" not in ended.stderr
     assert not any(is_running(int(pid)) for pid in re.findall(r"pid=(\d+)", ended.stderr))
 

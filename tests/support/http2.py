@@ -94,12 +94,11 @@ class Connection:
 
 
 class Sender:
-    """Sends on stream 1 as fast as the flow-control windows allow.
-
-    It acknowledges no PING, so that gRPC cannot measure the bandwidth-delay product, by which it enlarges windows.
+    """Sends on stream 1 as fast as the flow-control windows allow, and acknowledges PINGs.
 
     Attributes:
         sent: bytes of data that were sent.
+        windows: the initial windows of streams that the server has announced.
         received: the data of the response; it must fit into the initial window.
         is_ended: whether the server has ended the stream.
     """
@@ -109,6 +108,7 @@ class Sender:
         self._initial = self._stream = self._whole = 65_535
         self._changed = asyncio.Event()
         self.sent = 0
+        self.windows: list[int] = []
         self.received = b""
         self.is_ended = False
 
@@ -138,6 +138,9 @@ class Sender:
                     if name == INITIAL_WINDOW_SIZE:
                         self._stream += value - self._initial
                         self._initial = value
+                        self.windows.append(value)
+            elif got.kind == PING and not got.flags & ACK:
+                await self._connection.send(frame(PING, got.payload, flags=ACK))
             elif got.kind == WINDOW_UPDATE and got.stream:
                 self._stream += int.from_bytes(got.payload, "big")
             elif got.kind == WINDOW_UPDATE:

@@ -12,7 +12,7 @@ from embedwire_server.rpc.status import CODES
 
 ROOT = Path(__file__).parents[2]
 TROUBLESHOOTING = (ROOT / "docs/troubleshooting.md").read_text()
-PAGES = ("deployment", "metrics", "operations", "proxies", "reliability", "sandbox", "troubleshooting")
+PAGES = ("alerts", "deployment", "metrics", "operations", "proxies", "reliability", "sandbox", "troubleshooting")
 OF_OTHER_PROGRAMS = {"--format", "--memory", "--stop-timeout"}  # flags of docker and buildah
 NO_SETTINGS = {"--upstream-api-key", "EMBEDWIRE_PORT", "EMBEDWIRE_TOKEN"}  # the pages explain what they are instead
 GROUPS = {setting.key.partition(".")[0] for setting in ALL.values() if "." in setting.key}

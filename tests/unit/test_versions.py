@@ -25,6 +25,8 @@ PLACES = [
     ("clients/go/connection.go", r'^const Version = "(.*)"$'),
     ("clients/go/README.md", r"clients/go[@/]v(\d+\.\d+\.\d+)"),
     ("Dockerfile", r"^ARG VERSION=(.*)$"),
+    ("deploy/helm/embedwire/Chart.yaml", r"^version: (\S+)"),
+    ("deploy/helm/embedwire/Chart.yaml", r'^appVersion: "(.*)"$'),
 ]
 
 

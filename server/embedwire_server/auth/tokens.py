@@ -8,8 +8,9 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from embedwire_server.core.errors import PermissionDenied, Unauthenticated
-from embedwire_server.core.inputs import EmbedRequest, Quota
+from embedwire_server.auth.own_tasks import OwnTasks
+from embedwire_server.core.errors import IdentifierDenied, PermissionDenied, Unauthenticated
+from embedwire_server.core.inputs import EmbedRequest, Quota, upstream_id_of
 from embedwire_server.core.models import Modality, Model
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -29,6 +30,7 @@ class Token:
         modalities: the modalities that it may use; None means all.
         inputs_in_flight: the limit on its concurrent inputs; None means no limit.
         inputs_per_minute: the limit on its inputs in a minute; None means no limit.
+        upstream_ids: whether it may use any asset and task of the server's account by its identifier.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Token:
     modalities: tuple[Modality, ...] | None = None
     inputs_in_flight: int | None = None
     inputs_per_minute: int | None = None
+    upstream_ids: bool = False
 
     @property
     def quota(self) -> Quota:
@@ -54,17 +57,27 @@ class Token:
         """Return whether it may use this model."""
         return self.models is None or model.name in self.models
 
-    def check(self, request: EmbedRequest) -> None:
+    def check(self, request: EmbedRequest, own_tasks: OwnTasks) -> None:
         """Check that a request is permitted.
 
         Raises:
-            PermissionDenied: the request is not permitted; the message lists what is.
+            PermissionDenied: it is for a model or a modality that is not permitted; the message lists what is.
+            IdentifierDenied: it has the identifier of an asset or a task that is not permitted.
         """
         if not self.sees(request.model):
             raise PermissionDenied(self.name, "model_name", ", ".join(self.models or ()))
         for index, item in enumerate(request.inputs):
             if self.modalities is not None and item.modality not in self.modalities:
                 raise PermissionDenied(self.name, request.input_path(index), ", ".join(self.modalities))
+        if not self.upstream_ids and request.upstream_key is None:
+            self._check_identifiers(request, own_tasks)
+
+    def _check_identifiers(self, request: EmbedRequest, own_tasks: OwnTasks) -> None:
+        """Check that a request for the server's account has no identifiers but those of the token's own tasks."""
+        for index, item in enumerate(request.inputs):
+            kind, value = upstream_id_of(item)
+            if kind and not (kind == "task" and own_tasks.has(self.name, value)):
+                raise IdentifierDenied(self.name, f"{request.input_path(index)}.source.{kind}", kind)
 
 
 class HasTokens(Protocol):

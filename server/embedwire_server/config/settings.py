@@ -71,13 +71,17 @@ class ServerSettings(Group):
 
 
 class MetricsSettings(Group):
-    """The metrics endpoint."""
+    """The HTTP port for metrics, probes and the status page."""
 
-    listen: ListenAddress = Field(default="127.0.0.1:9464", description="address of the metrics endpoint, /metrics")
+    listen: ListenAddress = Field(
+        default="127.0.0.1:9464",
+        description="address of the HTTP port for /metrics, the probes /livez and /readyz, and the status page /",
+    )
+    status_page: bool = Field(default=True, description="serve the status page, which needs no authentication")
 
     @property
     def address(self) -> Address:
-        """Address of /metrics."""
+        """Address of the HTTP port."""
         return Address(self.listen)
 
 

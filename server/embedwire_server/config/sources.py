@@ -6,7 +6,6 @@ a warning, since other programs set some (Kubernetes sets EMBEDWIRE_PORT for a s
 
 import dataclasses
 import os
-import ssl
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import pydantic
 from pydantic_core import ErrorDetails
 
-from embedwire_server.config import validation
+from embedwire_server.config import otel_variables, ssl_variables, validation
 from embedwire_server.config.errors import Fault, InvalidConfiguration, suggestion
 from embedwire_server.config.renamed_settings import RENAMED, RENAMED_IN_FILE
 from embedwire_server.config.setting_table import ALL, API_KEY, BY_KEY, FILE_ONLY, KEY_VARIABLE, PREFIX, nested
@@ -24,7 +23,6 @@ from embedwire_server.config.settings import Settings
 from embedwire_server.core import proxies
 
 _OF_CLIENTS = {"EMBEDWIRE_TARGET", "EMBEDWIRE_TOKEN"}
-_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")  # read by OpenSSL, for connections to the upstream
 _PROXIES = {"https_proxy", "http_proxy", "all_proxy"}
 _UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 _NOT_A_TABLE = {"model_type", "dict_type"}
@@ -51,6 +49,16 @@ def config_file(flags: Mapping[str, str]) -> Path | None:
     """Return the path of the configuration file; None if no flag and no variable names one."""
     path = (flags.get("config") or os.environ.get(ALL["config"].variable) or "").strip()
     return Path(path) if path else None
+
+
+def otel() -> dict[str, str]:
+    """Return the variables of OpenTelemetry, for its SDK, which reads them as well.
+
+    An empty one counts as unset, by the specification. The SDK does not accept it, so it is removed.
+    """
+    for name in [name for name, value in os.environ.items() if name.startswith("OTEL_") and not value.strip()]:
+        del os.environ[name]
+    return {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
 
 
 def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configuration:
@@ -85,7 +93,8 @@ def load(flags: Mapping[str, str], unknown_flags: Iterable[str] = ()) -> Configu
         faults += [fault for fault in more if fault not in faults]
     if settings is None or faults:
         raise InvalidConfiguration(faults)
-    warnings = (*_unknown_variables(), *_authorities(), *_exposure_warnings(settings, sources))
+    of_libraries = (*ssl_variables.faults(os.environ), *otel_variables.faults(otel()))
+    warnings = (*_unknown_variables(), *of_libraries, *_exposure_warnings(settings, sources))
     return Configuration(settings, sources, warnings)
 
 
@@ -232,18 +241,3 @@ def _exposure_warnings(settings: Settings, sources: Mapping[str, str]) -> Iterat
             )
     if settings.upstream.base_url is None and not settings.server.address.is_loopback:
         yield Fault(_source("upstream", sources), _SANDBOX_FOR_ALL, "upstream")
-
-
-def _authorities() -> Iterator[Fault]:
-    """Yield errors of SSL_CERT_FILE and SSL_CERT_DIR: OpenSSL ignores them silently, and then trusts no authority."""
-    for name in _AUTHORITIES:
-        if not (path := os.environ.get(name)):
-            continue
-        try:
-            if name == "SSL_CERT_DIR":
-                os.listdir(path)  # noqa: PTH208 - whether it can be read
-            else:
-                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
-        except OSError as error:  # also an ssl.SSLError
-            message = "holds no certificates in PEM form" if isinstance(error, ssl.SSLError) else error.strerror
-            yield Fault(name, f"cannot be used: {message}; no certificate of an upstream will be trusted")

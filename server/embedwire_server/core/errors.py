@@ -10,6 +10,7 @@
     ├── ReplyTooLarge             a response that does not fit into one message
     ├── Unauthenticated           no token, or an unknown one
     ├── PermissionDenied          the caller is authenticated, and not allowed to do this
+    ├── IdentifierDenied          the same, for an asset or a task of the server's account
     ├── DeadlineExceeded          the call's deadline has passed
     ├── CallerStalled             the caller did not read what was ready
     ├── UploadStalled             too little of an upload arrived
@@ -27,6 +28,7 @@ Messages are sent to callers: they contain no secret, no path and no text of an 
 
 import dataclasses
 import enum
+from typing import Literal
 
 from embedwire_server.core.failure_causes import WORDS, Cause
 
@@ -221,6 +223,24 @@ class PermissionDenied(GatewayError):
     def __init__(self, caller: str, field: str, allowed: str) -> None:
         text = f"the token of {caller} does not permit this; it permits: {allowed or 'nothing'}"
         super().__init__(f"{field}: {text}", violations=(Violation(field, text),))
+
+
+class IdentifierDenied(_FieldError):
+    """The caller may not use an asset or a task of the server's account by its identifier.
+
+    Args:
+        caller: name of the caller.
+        field: field of the request.
+        kind: what the field identifies.
+    """
+
+    reason = Reason.PERMISSION_DENIED
+
+    def __init__(self, caller: str, field: str, kind: Literal["asset", "task"]) -> None:
+        text = f"the token of {caller} does not permit identifiers of the server's account"
+        if kind == "task":
+            text += ", except of tasks that this server process has created for it"
+        super().__init__(field, f"{text}; the operator can set upstream_ids = true for the token")
 
 
 class DeadlineExceeded(GatewayError):

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from typing import ClassVar, Literal, Protocol
 
 from embedwire_server.core.models import Modality, Model, Truncate
+from embedwire_server.core.totals import Totals
 
 UPSTREAM_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")  # of an asset or a task
 Caller = tuple[str, str]  # a host, and one of its connections
@@ -163,6 +164,15 @@ def content_of(item: Input) -> Content | None:
     return item.source.content
 
 
+def upstream_id_of(item: Input) -> tuple[Literal["", "asset", "task"], str]:
+    """Return the kind and the identifier of what the upstream already has; empty for other inputs."""
+    if not isinstance(item, TextInput) and isinstance(item.source, AssetSource):
+        return "asset", item.source.id
+    if not isinstance(item, TextInput) and isinstance(item.source, TaskSource):
+        return "task", item.source.id
+    return "", ""
+
+
 def needs_task(model: Model, item: AudioInput) -> bool:
     """Whether audio is processed as a task whatever its size and duration."""
     if item.mode is ProcessingMode.TASK or isinstance(item.source, TaskSource):
@@ -188,6 +198,7 @@ class EmbedRequest:
     `caller` identifies the client for fair sharing. `content_bytes` is the size of its inline content, without uploads.
     `quota` has the limits of a named caller; None is no limit. `path` is the path of the request in the message of the
     call, with a dot at its end, or empty if it is that message. `has_uncertainty` requests the uncertainty of vectors.
+    `totals` collects what its inputs use.
     """
 
     model: Model
@@ -199,6 +210,7 @@ class EmbedRequest:
     quota: Quota | None = None
     path: str = ""
     has_uncertainty: bool = False
+    totals: Totals = dataclasses.field(default_factory=Totals)
 
     def input_path(self, index: int) -> str:
         """Return the path of an input from the message of the call, for instance "inputs[2].audio"."""

@@ -9,10 +9,11 @@ from typing import Protocol
 from embedwire_server.admission.caller_quota import Admission
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.cancellation import cancellation_requested
-from embedwire_server.core.errors import GatewayError, Reason, UnsuitableFile
-from embedwire_server.core.inputs import EmbedRequest, content_of
+from embedwire_server.core.errors import GatewayError, UnsuitableFile
+from embedwire_server.core.inputs import EmbedRequest, TextInput, content_of
 from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment, Stage
+from embedwire_server.core.totals import Totals
 from embedwire_server.gateway.task_group import run_together
 from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
@@ -94,6 +95,7 @@ class Gateway:
 
     async def _embed(self, request: EmbedRequest, index: int, deadline: float, began: float, reply: Reply) -> None:
         """Embed one input."""
+        queued = time.perf_counter() - began
         call = EmbedCall(
             request.inputs[index],
             request.model,
@@ -103,10 +105,11 @@ class Gateway:
             request.upstream_key,
             request.caller,
             request.has_uncertainty,
-            queue=time.perf_counter() - began,
+            queue=queued,
+            began=asyncio.get_running_loop().time() - queued,
         )
         call.report = functools.partial(_report, reply)  # without the call: it would refer to itself
-        outcome = await self._observed(call, reply)
+        outcome = await self._observed(call, reply, request.totals)
         if isinstance(outcome, ReplySummary):
             await reply.add_result(call, outcome, None)
             return
@@ -119,18 +122,19 @@ class Gateway:
         outcome.locate(request.input_path(index))
         await reply.add_result(call, None, outcome)
 
-    async def _observed(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
-        """Embed one input, and record its metrics."""
+    async def _observed(self, call: EmbedCall, reply: Reply, totals: Totals) -> ReplySummary | GatewayError:
+        """Embed one input, and record its metrics and totals."""
         modality, metrics = call.modality, self._metrics
         began, queued = time.perf_counter(), call.queue
-        reason: str = Reason.CANCELLED  # unless it ends in another way
+        outcome: ReplySummary | GatewayError | None = None
         self._in_flight[modality] += 1
         try:
             outcome = await self._outcome(call, reply)
-            reason = outcome.reason if isinstance(outcome, GatewayError) else "OK"
             return outcome
         finally:
             self._in_flight[modality] -= 1
+            reason = _reason(call, outcome)
+            call.add_to(totals)
             others = call.queue - queued + call.waiting + call.upload + call.parked
             metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - began - others))
             metrics.inputs.labels(modality, call.model.name, reason).inc()
@@ -142,7 +146,9 @@ class Gateway:
         try:
             if content is not None:
                 with call.time("upload"):
-                    await content.ready()
+                    call.content_bytes = await content.ready()
+            elif isinstance(call.input, TextInput):
+                call.content_bytes = len(call.input.value.encode())
             return await self._upstream.embed(call, functools.partial(_emit, call, reply))
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, GatewayError) and not call.is_abandoned:
@@ -156,6 +162,15 @@ class Gateway:
         finally:
             if content is not None:
                 content.close()
+
+
+def _reason(call: EmbedCall, outcome: ReplySummary | GatewayError | None) -> str:
+    """Return how an input has ended, for metrics; an outcome of None means that it was cancelled."""
+    if isinstance(outcome, GatewayError):
+        return outcome.reason
+    if outcome is not None:
+        return "OK"
+    return call.cancellation_reason
 
 
 async def _emit(call: EmbedCall, reply: Reply, segments: list[Segment]) -> None:

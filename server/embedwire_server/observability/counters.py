@@ -2,8 +2,8 @@
 
 Those of prometheus_client take a lock for each value, since any thread may change them. Here only the event loop's
 thread does; the threads of the metrics endpoint read. Each family is a collector of the library's registry and returns
-the library's metric families, so names, labels and the exposition format are the library's. There are no exemplars and
-no `_created` series.
+the library's metric families, so names, labels and the exposition format are the library's. There are no `_created`
+series, and exemplars only with `exemplars.ExemplarHistogramFamily`.
 """
 
 import abc
@@ -12,7 +12,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -172,6 +172,9 @@ class HistogramFamily(_Family[HistogramChild]):
     def _family(self, children: Mapping[tuple[str, ...], HistogramChild]) -> Metric:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labelnames)
         for values, child in children.items():
-            counts = accumulate(child.counts)  # cumulative, so they never decrease
-            family.add_metric(values, list(zip(self._bound_names, counts, strict=True)), child.sum)
+            family.add_metric(values, self._buckets(child), child.sum)
         return family
+
+    def _buckets(self, child: HistogramChild) -> list[Any]:
+        """Return the bounds and counts of the buckets; cumulative, so they never decrease."""
+        return list(zip(self._bound_names, accumulate(child.counts), strict=True))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from embedwire_server.observability import trace_context
 from embedwire_server.observability.exception_logging import describe
 
 # structlog finds it by this name where logging was not set up; not used here: its search costs as much as the line.
@@ -49,11 +50,18 @@ _ATTRIBUTE_NAMES = _AttributeNames(
     method="rpc.method",
     code="rpc.response.status_code",
     seconds="rpc.server.call.duration",
+    queue_seconds="embedwire.queue.duration",
+    upload_seconds="embedwire.upload.duration",
+    upstream_seconds="embedwire.upstream.duration",
+    decode_seconds="embedwire.decode.duration",
     model="gen_ai.request.model",
     error_type="exception.type",
     stacktrace="exception.stacktrace",
     pid="process.pid",
     exit_status="process.exit.code",
+    trace_id="trace_id",  # fields of the data model, not attributes
+    span_id="span_id",
+    trace_flags="trace_flags",
 )
 
 
@@ -89,6 +97,9 @@ class LogLines:
         try:
             if (current := request_id.get(None)) is not None:
                 event["request_id"] = current
+            if (trace := trace_context.current.get()) is not None:
+                event["trace_id"], event["span_id"] = trace.trace_id, trace.span_id
+                event["trace_flags"] = trace.flag_digits
             event.update(self._facts)
             event["level"] = level
             event["logger"] = logger.name

@@ -5,18 +5,17 @@ label ever holds a caller's text. Children are looked up once and kept.
 """
 
 import platform
-from collections.abc import Iterator
+from functools import partial
 from importlib import metadata
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Gauge
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
 from embedwire_server import __version__
 from embedwire_server.core.models import Modality
-from embedwire_server.observability import logs
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
+from embedwire_server.observability.log_collector import LogCollector
+from embedwire_server.observability.recent_calls import RecentCalls
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
@@ -33,13 +32,19 @@ class Metrics:
 
     Args:
         upstream: name of the configured upstream, for `embedwire_upstream_info`.
+        histogram: type of the histograms.
+
+    Attributes:
+        recent_calls: the calls of the last minutes, for the status page.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, histogram: type[HistogramFamily] = HistogramFamily) -> None:
+        self._histogram = histogram
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
-        registry.register(_LogCollector())
+        registry.register(LogCollector())
+        self.recent_calls = RecentCalls()
         self._calls(registry)
         self._inputs(registry)
         self._upstream(registry)
@@ -68,7 +73,7 @@ class Metrics:
             "grpc_server_msg_received", "Messages received.", method, registry=registry
         )
         self.messages_sent = CounterFamily("grpc_server_msg_sent", "Messages sent.", method, registry=registry)
-        self.call_seconds = HistogramFamily(
+        self.call_seconds = self._histogram(
             "grpc_server_handling_seconds", "Duration of calls.", method, buckets=_SECONDS, registry=registry
         )
         self.calls = CounterFamily(
@@ -89,7 +94,7 @@ class Metrics:
             "embedwire_segments", "Segments decoded.", ("modality", "model"), registry=registry
         )
         self.inputs_in_flight = Gauge("embedwire_inputs_in_flight", "Inputs in progress.", _MODALITY, registry=registry)
-        self.overhead_seconds = HistogramFamily(
+        self.overhead_seconds = self._histogram(
             "embedwire_gateway_overhead_seconds",
             "Time of an input in this server, without the waits for the upstream, an upload or the client.",
             _MODALITY,
@@ -114,7 +119,7 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
-        self.upstream_seconds = HistogramFamily(
+        self.upstream_seconds = self._histogram(
             "embedwire_upstream_request_duration_seconds",
             "Duration of upstream requests, from the first byte sent to the last received.",
             request,
@@ -157,6 +162,11 @@ class Metrics:
             "embedwire_not_ready",
             "Resource shortage: 1 while this resource is lacking and the server reports NOT_SERVING.",
             ("cause",),
+            registry=registry,
+        )
+        self.event_loop_silence = Gauge(
+            "embedwire_event_loop_silence_seconds",
+            "Seconds since the event loop that handles calls has run; at most about 1 while it is not blocked.",
             registry=registry,
         )
         self.worker_replacements = CounterFamily(
@@ -212,39 +222,35 @@ class Metrics:
         )
 
     def _pacing(self, registry: CollectorRegistry) -> None:
-        self.rate_limit_queue_length = Gauge(
-            "embedwire_rate_limit_queue_length",
-            "Inputs that wait for the upstream's rate limits.",
-            _MODALITY,
-            registry=registry,
+        gauge, counter = partial(Gauge, registry=registry), partial(CounterFamily, registry=registry)
+        limit = ("modality", "limit")
+        self.rate_limit_queue_length = gauge(
+            "embedwire_rate_limit_queue_length", "Inputs that wait for the upstream's rate limits.", _MODALITY
         )
-        self.rate_limit_wait_seconds = HistogramFamily(
+        self.rate_limit_wait_seconds = self._histogram(
             "embedwire_rate_limit_wait_seconds",
             "Wait of an attempt for the upstream's rate limits.",
             _MODALITY,
             buckets=_SECONDS,
             registry=registry,
         )
-        self.rate_limit_backoffs = CounterFamily(
+        self.rate_limit_backoffs = counter(
             "embedwire_rate_limit_backoffs",
             "Back-offs requested by the upstream (429, or an exhausted quota).",
             _MODALITY,
-            registry=registry,
         )
-        self.rate_limit_rejections = CounterFamily(
+        self.rate_limit_rejections = counter(
             "embedwire_rate_limit_rejections",
             "Inputs rejected because a rate limit outlasts their deadline, by limit (upstream: a back-off).",
-            ("modality", "limit"),
-            registry=registry,
+            limit,
         )
-
-
-class _LogCollector(Collector):
-    """Collector of the log metrics, which `logs` counts, since logging also runs without metrics."""
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            "embedwire_log_lines_dropped",
-            "Log lines lost because the buffer was full or writing failed.",
-            value=logs.dropped_lines(),
+        self.rate_limit_amount = gauge(
+            "embedwire_rate_limit_amount",
+            "Requests or minutes of media that a rate limit allows, by limit (upstream: by its last response).",
+            limit,
+        )
+        self.rate_limit_remaining = gauge(
+            "embedwire_rate_limit_remaining",
+            "What a rate limit still allows now, by limit (upstream: by its last response).",
+            limit,
         )

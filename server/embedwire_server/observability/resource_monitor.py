@@ -32,16 +32,19 @@ CHECKED = (Cause.FILE_DESCRIPTORS, Cause.DISK_FULL, Cause.SPOOL_UNAVAILABLE, Cau
 log = structlog.get_logger(__name__)
 
 
+Changed = Callable[[frozenset[Cause]], Awaitable[None]]
+
+
 class ResourceMonitor:
-    """Checks resources, and reports when the server becomes ready or unready.
+    """Checks resources, and reports which are lacking.
 
     Args:
         spool: the directory in which uploads are spooled; None is the system's temporary directory.
         metrics: show which resources are lacking.
-        changed: called with the readiness of the server, whenever that changes.
+        changed: called with the lacking resources, whenever they change.
     """
 
-    def __init__(self, spool: Path | None, metrics: Metrics, changed: Callable[[bool], Awaitable[None]]) -> None:
+    def __init__(self, spool: Path | None, metrics: Metrics, changed: Changed) -> None:
         self._spool = spool
         self._spool_words = ""  # the text of the latest error
         self._changed = changed
@@ -56,9 +59,9 @@ class ResourceMonitor:
         return not self._good
 
     @property
-    def lacking(self) -> set[Cause]:
+    def lacking(self) -> frozenset[Cause]:
         """The lacking resources."""
-        return set(self._good)
+        return frozenset(self._good)
 
     async def start(self) -> None:
         """Make the first check.
@@ -82,11 +85,11 @@ class ResourceMonitor:
             await asyncio.gather(checking, return_exceptions=True)
 
     async def check(self) -> None:
-        """Check once, and call `changed` if the readiness has changed."""
-        was_ready = self.is_ready
+        """Check once, and call `changed` if the lacking resources have changed."""
+        before = self.lacking
         self._update(await asyncio.to_thread(self._missing))
-        if self.is_ready != was_ready:
-            await self._changed(self.is_ready)
+        if self.lacking != before:
+            await self._changed(self.lacking)
 
     async def _keep_checking(self) -> None:
         while True:

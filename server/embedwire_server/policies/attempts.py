@@ -35,6 +35,7 @@ class AttemptPolicy:
             summary = await self._upstream.embed(call, emit)
             outcome = "OK"
         except asyncio.CancelledError:
+            outcome = call.cancellation_reason
             if call.stuck is not None:  # the deadline passed before the connect timeout
                 self._failed(call.stuck, outcome, WORDS[call.stuck])
             raise

@@ -42,7 +42,7 @@ class ConcurrencyLimitPolicy:
         slots = self._limiter.slots(call)
         try:
             if not slots.try_acquire():
-                await slots.acquire(call)
+                await self._acquire(slots, call)
             slot = Slot(slots, call.report)
             call.report = slot.report
             try:
@@ -51,6 +51,14 @@ class ConcurrencyLimitPolicy:
                 slot.release()
         finally:
             self._limiter.forget(call)
+
+    async def _acquire(self, slots: "Slots", call: EmbedCall) -> None:
+        try:
+            await slots.acquire(call)
+        except asyncio.CancelledError:
+            if call.is_expired:
+                self._metrics.expired_inputs.labels(call.modality).inc()
+            raise
 
 
 class ConcurrencyLimiter:

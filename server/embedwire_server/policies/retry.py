@@ -76,6 +76,7 @@ class RetryPolicy:
             else:
                 self._budget.record_outcome(success=True)
                 return summary
+            call.retries = attempts.made
             with call.time("queue"):
                 await asyncio.sleep(delay)
 

@@ -80,14 +80,14 @@ async def _started(
         entering.uncancel()
     except (OSError, RuntimeError) as error:
         if not stop.is_set():  # else the signal may have caused it, by ending workers
-            raise StartupError(_reason(error)) from error
+            raise StartupError(reason_of(error)) from error
     finally:
         stopping.remove_done_callback(cancel)
         stopping.cancel()
     return not stop.is_set()
 
 
-def _reason(error: OSError | RuntimeError) -> str:
+def reason_of(error: OSError | RuntimeError) -> str:
     """Return the message, without the number of the error that Python puts before it."""
     if isinstance(error, OSError) and error.strerror and error.filename is None:
         return error.strerror

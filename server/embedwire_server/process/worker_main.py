@@ -59,7 +59,7 @@ async def _serving(index: int, end: socket.socket, log_file: int | None) -> Asyn
         try:
             await stack.enter_async_context(app)
         except (OSError, RuntimeError) as error:
-            channel.send(Report(fault=str(error)))
+            channel.send(Report(fault=runner.reason_of(error)))
             raise
         channel.send(Report(metrics_url=app.metrics_url))
         _run_beside(stack, _handle_messages(channel, app))
@@ -111,7 +111,7 @@ def _serve_metrics(app: App, pause: float = 0.02) -> None:
         app.serve_metrics()
     except OSError as error:
         if pause > 1.0:
-            log.error("the metrics cannot be served; retrying", fault=str(error))  # noqa: TRY400 - the text says all
+            log.error("the metrics cannot be served; retrying", fault=runner.reason_of(error))  # noqa: TRY400 - the text says all
         asyncio.get_running_loop().call_later(pause, _serve_metrics, app, min(2 * pause, 10.0))
     else:
         log.info("serving metrics", metrics=app.metrics_url)

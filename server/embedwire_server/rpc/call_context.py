@@ -13,6 +13,7 @@ import grpc
 
 from embedwire_server.auth.tokens import Token
 from embedwire_server.core.inputs import Caller
+from embedwire_server.core.totals import Totals
 from embedwire_server.observability.metrics import OTHER_MODEL
 from embedwire_server.rpc.deadline import CallScope, DefaultDeadlines
 
@@ -21,6 +22,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 REQUEST_ID_KEY = "x-request-id"
 UPSTREAM_KEY = "x-upstream-api-key"
 AUTHORIZATION_KEY = "authorization"
+UPSTREAM_NAME_KEY = "embedwire-upstream"
+ATTEMPTS_KEY = "embedwire-attempts"
+# In milliseconds, in the format of W3C Server Timing.
+TIMING_KEY = "server-timing"
 HALF_CLOSE_SECONDS = 0.05
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -48,7 +53,8 @@ class Call(CallScope):
         reason: the reason of the failure, or OK.
         cause: the cause of the failure, from its closed list; empty if it has none.
         task_id: identifier of the upstream's task, if the call has one input; else empty.
-        trace_id: the upstream's identifier of the failed request; empty if it sent none.
+        totals: what its inputs have used so far.
+        upstream: name of the configured upstream, for the trailers.
     """
 
     def __init__(  # noqa: PLR0913 - what is known of a call at its start
@@ -71,12 +77,25 @@ class Call(CallScope):
         self.count_received: Callable[[], object] = _ignore
         self.count_sent: Callable[[], object] = _ignore
         self.model, self.reason, self.cause = OTHER_MODEL, "OK", ""
-        self.task_id, self.trace_id = "", ""
+        self.task_id, self.upstream = "", ""
+        self.totals = Totals()
 
     def authenticated(self, token: Token | None) -> None:
         """Set the caller from its token; None if the server has no tokens."""
         if token is not None:
             self.token, self.caller = token, (token.name, self.caller[1])
+
+    def trailers(self) -> tuple[tuple[str, str], ...]:
+        """Return the trailers of every call: request id and upstream; times and attempts of EmbeddingService."""
+        found = ((REQUEST_ID_KEY, self.request_id), (UPSTREAM_NAME_KEY, self.upstream))
+        if not self.is_ours:
+            return found
+        totals = self.totals
+        timing = (
+            f"queue;dur={totals.queue * 1e3:.3f}, upload;dur={totals.upload * 1e3:.3f}, "
+            f"upstream;dur={totals.upstream * 1e3:.3f}, decode;dur={totals.decode * 1e3:.3f}"
+        )
+        return (*found, (TIMING_KEY, timing), (ATTEMPTS_KEY, str(totals.attempts)))
 
 
 def _ignore() -> None:

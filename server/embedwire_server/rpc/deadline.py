@@ -5,13 +5,11 @@ import dataclasses
 import math
 from typing import Any
 
+from embedwire_server.core.cancellation import is_expired, lead_of_caller
 from embedwire_server.core.errors import CallerStalled, DeadlineExceeded, GatewayError
 
 LONGEST_SECONDS = 7 * 24 * 3600.0  # timers of the event loop are limited
 
-# A call with a task ends this much before its caller's deadline, as a fraction of the deadline and at most in seconds:
-# otherwise the caller's own timer fires first, and the failure with the task's identifier does not arrive.
-_TASK_MARGIN, _LONGEST_TASK_MARGIN = 0.1, 1.0
 _TIMER_SECONDS = 0.001  # a timer of the event loop may fire this much early
 
 
@@ -56,18 +54,26 @@ class CallScope:
         self._timer: asyncio.TimerHandle | None = None
         self.deadline = self._began + min(defaults.text if remaining is None else remaining, LONGEST_SECONDS)
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether it has reached its deadline, also if its caller's own timer has fired first."""
+        return is_expired(self._began, self.deadline)
+
     def allow_for_audio(self) -> None:
         """Use the longer default deadline if the caller has set none."""
         if self._remaining is None:
             self._move(self._defaults.audio)
 
     def allow_for_task(self) -> None:
-        """Use the longest default deadline; if the caller has set one, end the call a little before it."""
+        """Use the longest default deadline; if the caller has set one, end the call before the caller's timer fires.
+
+        Otherwise the failure with the task's identifier would not arrive.
+        """
         remaining = self._remaining
         if remaining is None:
             self._move(self._defaults.task)
         else:
-            self._move(remaining - min(_TASK_MARGIN * remaining, _LONGEST_TASK_MARGIN))
+            self._move(remaining - lead_of_caller(remaining))
 
     def _move(self, seconds: float) -> None:
         """Move the deadline to this time after the beginning of the call."""

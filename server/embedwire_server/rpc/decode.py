@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.config.settings import Settings
+from embedwire_server.config.settings import MAX_UPLOAD_BYTES, Settings
 from embedwire_server.core.errors import InvalidRequest, Violation
 from embedwire_server.core.inputs import (
     AudioInput,
@@ -239,7 +239,7 @@ class _Reading:
 
     def _audio(self, item: pb.Input, index: int, path: str, model: Model | None) -> AudioInput | None:
         most = model.audio.max_bytes if model is not None and model.audio is not None else None
-        limit = SizeLimit.of(most, self._limits.upload_bytes, "request_limits.upload_bytes")
+        limit = SizeLimit.of(most, self._limits.upload_bytes, "request_limits.upload_bytes", MAX_UPLOAD_BYTES)
         source = self._sources.read(item.audio.source, index, f"{path}.source", limit, model)
         if source is None:
             return None

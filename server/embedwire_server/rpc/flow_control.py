@@ -20,9 +20,12 @@ class MessageWriter:
         serialize: converts messages to bytes.
         complete: awaits an operation of gRPC.
         begin: awaits the first write; cancelling it does not cancel the write.
+
+    Attributes:
+        sent: bytes of messages.
     """
 
-    __slots__ = ("_begin", "_call", "_complete", "_context", "_has_begun", "_loop", "_serialize")
+    __slots__ = ("_begin", "_call", "_complete", "_context", "_has_begun", "_loop", "_serialize", "sent")
 
     def __init__(
         self,
@@ -35,11 +38,13 @@ class MessageWriter:
         self._context, self._call, self._serialize = context, call, serialize
         self._complete, self._begin, self._has_begun = complete, begin, False
         self._loop = asyncio.get_running_loop()
+        self.sent = 0
 
     async def write(self, message: Any) -> None:  # noqa: ANN401 - a message of any type
         """Send a message; return when gRPC accepts another one."""
         self._call.writing_since = self._loop.time()
         data = self._serialize(message)
+        self.sent += len(data)
         self._call.count_sent()
         try:
             if self._has_begun:

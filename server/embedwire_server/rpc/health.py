@@ -14,6 +14,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2
+from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.rpc.stream_limit import StreamLimit
 
 SERVICE = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name
@@ -23,45 +24,46 @@ MAX_WATCHES_OF_A_CONNECTION = 500
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_SERVICES = ("", SERVICE)
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it ships no types
-    """Reports the health of the server ("") and of EmbeddingService, without any upstream call."""
+    """Reports the health of the server ("") and of EmbeddingService, without any upstream call.
 
-    def __init__(self) -> None:
-        self._status = {"": SERVING, SERVICE: NOT_SERVING}
-        self._obstacles = {"start"}
-        self._is_over = False
+    Args:
+        readiness: the checks of EmbeddingService; this object changes it, so that watches report each change.
+    """
+
+    def __init__(self, readiness: Readiness | None = None) -> None:
+        self._readiness = readiness or Readiness()
         self._changed = asyncio.Condition()
         self._watches = StreamLimit("health watches", MAX_WATCHES, MAX_WATCHES_OF_A_CONNECTION)
 
-    async def ready(self, obstacle: str = "start") -> None:
-        """Remove an obstacle to readiness; report SERVING if none is left."""
-        self._obstacles.discard(obstacle)
-        if not self._obstacles:
-            await self._set({SERVICE: SERVING})
+    async def ready(self, check: Check = Check.GRPC) -> None:
+        """Let a check pass; report SERVING if all do."""
+        self._readiness.succeed(check)
+        await self._notify()
 
-    async def unready(self, obstacle: str) -> None:
-        """Add an obstacle to readiness: report NOT_SERVING for EmbeddingService, but not for the server."""
-        self._obstacles.add(obstacle)
-        await self._set({SERVICE: NOT_SERVING})
+    async def unready(self, check: Check, reason: str) -> None:
+        """Let a check fail: report NOT_SERVING for EmbeddingService, but not for the server."""
+        self._readiness.fail(check, reason)
+        await self._notify()
 
     async def shut_down(self) -> None:
         """Report NOT_SERVING to all watches, and end them."""
-        self._is_over = True
-        await self._set(dict.fromkeys(self._status, NOT_SERVING))
+        await self.unready(Check.DRAIN, "the server is draining")
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:  # noqa: N802
         """Return the status of one service."""
-        if request.service not in self._status:
+        if request.service not in _SERVICES:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
-        return health_pb2.HealthCheckResponse(status=self._status[request.service])
+        return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
     async def List(self, request: health_pb2.HealthListRequest, context: Context) -> health_pb2.HealthListResponse:  # noqa: ARG002, N802
         """Return the status of every service."""
-        statuses = {name: health_pb2.HealthCheckResponse(status=value) for name, value in self._status.items()}
+        statuses = {name: health_pb2.HealthCheckResponse(status=self._status(name)) for name in _SERVICES}
         return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:  # noqa: N802
@@ -70,21 +72,23 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # it
             await self._watch(request, context)
 
     async def _watch(self, request: health_pb2.HealthCheckRequest, context: Context) -> None:
-        sent = None
-        while not (self._is_over and sent == self._of(request)):
-            sent = self._of(request)
+        sent, service = None, request.service
+        while not (self._readiness.is_draining and sent == self._status(service)):
+            sent = self._status(service)
             await context.write(health_pb2.HealthCheckResponse(status=sent))
             async with self._changed:
-                while not self._is_over and self._of(request) == sent:
+                while not self._readiness.is_draining and self._status(service) == sent:
                     await self._changed.wait()
 
-    def _of(self, request: health_pb2.HealthCheckRequest) -> Any:  # noqa: ANN401 - an enum value; it ships no types
-        return self._status.get(request.service, SERVICE_UNKNOWN)
+    def _status(self, service: str) -> Any:  # noqa: ANN401 - an enum value; it ships no types
+        if service == "":
+            return NOT_SERVING if self._readiness.is_draining else SERVING
+        if service == SERVICE:
+            return SERVING if self._readiness.is_ready else NOT_SERVING
+        return SERVICE_UNKNOWN
 
-    async def _set(self, statuses: dict[str, Any]) -> None:
+    async def _notify(self) -> None:
         async with self._changed:
-            if not self._is_over or NOT_SERVING in statuses.values():  # a shutdown is final
-                self._status |= statuses
             self._changed.notify_all()
 
 

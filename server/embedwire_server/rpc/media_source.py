@@ -32,10 +32,12 @@ class SizeLimit(NamedTuple):
     remedy: str
 
     @classmethod
-    def of(cls, of_model: int | None, of_server: int, setting: str) -> "SizeLimit":
-        """Return the lower of the limits of a model and of a setting of the server."""
+    def of(cls, of_model: int | None, of_server: int, setting: str, highest: int | None = None) -> "SizeLimit":
+        """Return the lower of the limits of a model and of a setting of the server, which is at most `highest`."""
         if of_model is not None and of_model <= of_server:
             return cls(of_model, "the model does not accept a larger one")
+        if of_server == highest:
+            return cls(of_server, "use url or asset for a larger one")
         return cls(of_server, f"use url or asset for a larger one, or let the operator raise {setting}")
 
 

@@ -11,14 +11,16 @@ from embedwire_server.core.address import Address
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.readiness import Check
 from embedwire_server.rpc import drain, handlers, reflection, services
+from embedwire_server.rpc.delivery import Delivery
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.health import HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
 from embedwire_server.rpc.server_options import MAX_CONNECTION_AGE_GRACE_SECONDS, ServerOptions, channel_arguments
 from embedwire_server.rpc.service import EmbeddingServicer
-from embedwire_server.rpc.services import Services
+from embedwire_server.rpc.services import Services, Wrap
 
 # Time for gRPC to write GOAWAY, before replies to held calls cause new ones.
 GOAWAY_POLLS = 5
@@ -80,6 +82,7 @@ class Server:
         running = self._services.running
         self._is_stopping = True
         await self._stop_replacing()
+        self._services.delivery.drain(grace)
         stopping = await _stop_accepting(self._server, self._services.drain_gate, grace + 2 * FLUSH_SECONDS)
         running.end(Draining(), services=reflection.SERVICES)  # these streams have no end of their own
         if not await running.ended(grace):
@@ -110,14 +113,14 @@ class Server:
 
     async def _serve_by_public_api(self) -> None:
         before, drain_gate, health = self._server, self._services.drain_gate, self._services.health
-        await health.unready("accept loops")
+        await health.unready(Check.ACCEPT_LOOPS, "the gRPC server is being replaced")
         await drain_gate.hold()
         self._server, self._accept_loops = self._services.server(private_api=False)
         self._replaced = asyncio.create_task(_stop(before, MAX_CONNECTION_AGE_GRACE_SECONDS))
         await self._bind_again()
         await self._server.start()
         await drain_gate.open()
-        await health.ready("accept loops")
+        await health.ready(Check.ACCEPT_LOOPS)
         log.info("serving with the public API of grpcio", target=self._address)
 
     async def _bind_again(self) -> None:
@@ -163,7 +166,8 @@ class HealthServer:
         self._server = grpc.aio.server(options=channel_arguments(options))
         self._gate = DrainGate()
         observe = ObservabilityInterceptor(metrics, upstream, options, ActiveCalls())
-        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(options), private_api=private_api)
+        delivery = Delivery(options.max_connection_age)
+        errors = ErrorInterceptor(Authenticator(), *services.pending_calls(options), delivery, private_api=private_api)
         inner = handlers.of_service(health, services.HEALTH)
         services.register(
             self._server,
@@ -213,6 +217,7 @@ def build(  # noqa: PLR0913 - what a server is made of
     *,
     authenticator: Authenticator | None = None,
     private_api: bool = True,
+    spans: Wrap | None = None,
 ) -> Server:
     """Assemble the server; the caller binds its port and starts it.
 
@@ -224,8 +229,15 @@ def build(  # noqa: PLR0913 - what a server is made of
         options: the server options.
         authenticator: authenticates callers; by default every caller is accepted.
         private_api: whether the private API of grpcio is used; see `grpcio.guard`.
+        spans: records spans of calls; see `Services`.
     """
     services = Services(
-        servicer, health, metrics, upstream, options or ServerOptions(), authenticator=authenticator or Authenticator()
+        servicer,
+        health,
+        metrics,
+        upstream,
+        options or ServerOptions(),
+        authenticator=authenticator or Authenticator(),
+        spans=spans,
     )
     return Server(services, private_api=private_api)

@@ -8,8 +8,10 @@ The limits on connections and calls, and their reasons:
 - A connection without an HTTP/2 handshake within `handshake_timeout` is closed.
 - The server pings a connection that is silent for `keepalive_time`, also one without calls, and closes it if the
   peer's TCP does not acknowledge the ping within `keepalive_timeout`: this detects a host that has vanished. The
-  answer to the ping has `ping_timeout`. gRPC also pings to measure the connection while it receives, and on a slow
-  link the answer waits behind the data that the peer has buffered.
+  answer to the ping has `ping_timeout`: on a slow link it waits behind the data that the peer has buffered.
+- The receive window of a stream is `RECEIVE_WINDOW_BYTES`. gRPC's default is at least as large once data arrive, and
+  has no limit: it measures each connection (BDP probe), and overestimates fast ones. A stream can then buffer 16 MiB
+  and more. See docs/decisions/058-receive-window.md.
 - Clients may ping as often as they like, with or without calls. gRPC's limit on pings would end all calls of the
   connection with UNAVAILABLE, which the handlers here see as a cancelled call. It saves nothing: a ping costs 0.2 to
   1.4 us, as SETTINGS and WINDOW_UPDATE do, which gRPC does not limit. See docs/decisions/026-hints-and-pings.md.
@@ -35,6 +37,7 @@ from embedwire_server.rpc.deadline import DefaultDeadlines
 MAX_PENDING_CALLS = 4_000
 MAX_METADATA_BYTES = 16 << 10
 MAX_CALLS_OF_A_CONNECTION = 1_000
+RECEIVE_WINDOW_BYTES = 4 << 20
 MAX_CONNECTION_IDLE_SECONDS = 300
 MAX_CONNECTION_AGE_GRACE_SECONDS = 3600
 MAX_SECONDS_BEFORE_ACCEPTED = 600
@@ -89,6 +92,8 @@ def channel_arguments(options: ServerOptions) -> tuple[tuple[str, int], ...]:
         ("grpc.max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.max_concurrent_streams", MAX_CALLS_OF_A_CONNECTION),
+        ("grpc.http2.bdp_probe", 0),  # with it, the next option has no effect
+        ("grpc.http2.lookahead_bytes", RECEIVE_WINDOW_BYTES),
         # Streams that have ended and are not deallocated yet. By default gRPC counts them with the running ones and so
         # rejects clients that keep to the limit; without a limit, calls that are reset immediately exhaust the memory.
         ("grpc.http2.max_deallocating_streams", MAX_CALLS_OF_A_CONNECTION),

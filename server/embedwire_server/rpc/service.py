@@ -8,6 +8,7 @@ import grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
+from embedwire_server.auth.own_tasks import OwnTasks
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.gateway.gateway import Gateway
@@ -39,6 +40,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         self._upload_idle_timeout = upload_idle_timeout
         self._requests = requests
         self._catalog = catalog
+        self._own_tasks = OwnTasks()
 
     def reconfigure(self, settings: Settings) -> None:
         """Use the models and limits of these settings from the next call on."""
@@ -56,10 +58,10 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
             len(request.inputs),
             request.max_segments_per_message,
             stream.write,
-            _following(call, len(request.inputs)),
+            self._following(call, len(request.inputs)),
         )
         wanted = self._requests.read(request, call.upstream_key, call.caller)
-        await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
+        await self._gateway.embed(self._allowed(wanted, call), call.deadline, reply)
         return reply.last
 
     async def CreateEmbeddingUnary(  # noqa: N802
@@ -70,9 +72,9 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         """Return the segments and results of all inputs in one message."""
         call = call_context.current.get()
         inputs = len(request.inputs)
-        reply = UnaryReply(inputs, request.vector_encoding, _following(call, inputs))
+        reply = UnaryReply(inputs, request.vector_encoding, self._following(call, inputs))
         wanted = self._requests.read(request, call.upstream_key, call.caller)
-        await self._gateway.embed(_allowed(wanted, call), call.deadline, reply)
+        await self._gateway.embed(self._allowed(wanted, call), call.deadline, reply)
         return reply.message()
 
     async def CreateEmbeddingFromUpload(  # type: ignore[override] # noqa: N802 - it returns the last message
@@ -83,14 +85,14 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         call = call_context.current.get()
         async with upload_stream.draining_at_exit(request_iterator):
             wanted, uploads = self._requests.read_upload(request, call.upstream_key, call.caller)
-            wanted = _allowed(wanted, call)
+            wanted = self._allowed(wanted, call)
         reply = encode.StreamReply(
             pb.CreateEmbeddingFromUploadResponse,
             request.vector_encoding,
             len(request.inputs),
             request.max_segments_per_message,
             stream.write,
-            _following(call, len(request.inputs)),
+            self._following(call, len(request.inputs)),
         )
         is_single = len(wanted.inputs) == 1
         receiver = upload_stream.Receiver(request_iterator, uploads, self._upload_idle_timeout, is_single=is_single)
@@ -106,32 +108,32 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         """Return one page of the model table."""
         return self._catalog.page(request, call_context.current.get().token)
 
+    def _allowed(self, wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
+        """Check a request against its caller's token, add the token's quota, and let the call take its totals.
 
-def _allowed(wanted: EmbedRequest, call: call_context.Call) -> EmbedRequest:
-    """Check a request against its caller's token, and add the token's quota.
-
-    Raises:
-        PermissionDenied: the token does not permit the request.
-    """
-    call.model = wanted.model.name
-    if call.token is not None:
-        call.token.check(wanted)
-        wanted = dataclasses.replace(wanted, quota=call.token.quota)
-    if wanted.has_task:
-        call.allow_for_task()
-    elif wanted.has_audio:
-        call.allow_for_audio()
-    return wanted
-
-
-def _following(call: call_context.Call, inputs: int) -> Callable[[EmbedCall], None]:
-    """Return a function that notes a new stage of an input: a task has a longer default deadline."""
-
-    def follow(embed: EmbedCall) -> None:
-        if embed.uses_task:
+        Raises:
+            GatewayError: the token does not permit the request.
+        """
+        call.model, call.totals = wanted.model.name, wanted.totals
+        if call.token is not None:
+            call.token.check(wanted, self._own_tasks)
+            wanted = dataclasses.replace(wanted, quota=call.token.quota)
+        if wanted.has_task:
             call.allow_for_task()
-            embed.deadline = call.deadline
-        if inputs == 1:
-            call.task_id = embed.task_id
+        elif wanted.has_audio:
+            call.allow_for_audio()
+        return wanted
 
-    return follow
+    def _following(self, call: call_context.Call, inputs: int) -> Callable[[EmbedCall], None]:
+        """Return a function that notes a new stage of an input: a task has a longer default deadline."""
+
+        def follow(embed: EmbedCall) -> None:
+            if embed.uses_task:
+                call.allow_for_task()
+                embed.deadline = call.deadline
+            if inputs == 1:
+                call.task_id = embed.task_id
+            if call.token is not None and embed.task_id and embed.credential is None:
+                self._own_tasks.add(call.token.name, embed.task_id)
+
+        return follow

@@ -1,7 +1,6 @@
 """The registered gRPC services, with their interceptors, drain gate and accept loops."""
 
 from collections.abc import Callable
-from typing import Any
 
 import grpc
 import structlog
@@ -12,10 +11,11 @@ from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.core.errors import Draining
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import error_details, handlers, reflection, status
+from embedwire_server.rpc.delivery import Delivery
 from embedwire_server.rpc.drain import ActiveCalls, DrainGate
 from embedwire_server.rpc.grpcio import last_message
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
-from embedwire_server.rpc.handlers import Context, Handlers
+from embedwire_server.rpc.handlers import Context, Handler, Handlers
 from embedwire_server.rpc.health import SERVICE, HealthServicer
 from embedwire_server.rpc.interceptors.errors import ErrorInterceptor
 from embedwire_server.rpc.interceptors.observe import ObservabilityInterceptor
@@ -30,6 +30,8 @@ MAX_PENDING_MESSAGES = 2_000
 MAX_PENDING_MESSAGES_OF_OPEN_SERVICES = 500
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
 
+Wrap = Callable[[Handler, str], Handler]
+
 log = structlog.get_logger(__name__)
 
 _EMBEDDING = embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
@@ -39,9 +41,19 @@ _CHECK = f"/{HEALTH.full_name}/Check"
 class Services:
     """The services, with interceptors and drain gate. Servers that are made from it share all of these.
 
+    Args:
+        servicer: the servicer of EmbeddingService.
+        health: the grpc.health.v1 servicer.
+        metrics: count every call.
+        upstream: the name of the configured upstream, for the trailers.
+        options: the server options.
+        authenticator: authenticates callers.
+        spans: wraps each handler of EmbeddingService, with its path, so that it records spans.
+
     Attributes:
         drain_gate: the drain gate.
         running: the active calls.
+        delivery: delays the end of calls whose connection is about to be closed.
         health: the grpc.health.v1 servicer.
     """
 
@@ -54,12 +66,15 @@ class Services:
         options: ServerOptions,
         *,
         authenticator: Authenticator,
+        spans: Wrap | None = None,
     ) -> None:
         self.drain_gate, self.running, self.health = DrainGate(), ActiveCalls(), health
+        self.delivery = Delivery(options.max_connection_age)
         self._metrics = metrics
         self._options = options
         self._authenticator = authenticator
         self._pending = pending_calls(options)
+        self._spans = spans
         self._observe = ObservabilityInterceptor(metrics, upstream, options, self.running)
         self._ours = handlers.of_service(servicer, _EMBEDDING)
         self._others = handlers.of_service(health, HEALTH)
@@ -75,8 +90,9 @@ class Services:
             private_api: whether it uses the private API of grpcio.
             failed: called with the method and the exception if an accept loop fails; needed with the private API.
         """
-        translate = ErrorInterceptor(self._authenticator, *self._pending, private_api=private_api)
-        ours, others = self._intercepted(translate, self._ours), self._intercepted(translate, self._others)
+        translate = ErrorInterceptor(self._authenticator, *self._pending, self.delivery, private_api=private_api)
+        ours = self._intercepted(translate, self._ours, self._spans)
+        others = self._intercepted(translate, self._others)
         self._metrics.grpc_private_api.set(private_api)
         server = grpc.aio.server(options=channel_arguments(self._options))
         if not private_api or failed is None:
@@ -98,11 +114,13 @@ class Services:
         await self.drain_gate.enter()
         await context.abort(status.code(error), status.message(error), error_details.trailers(error))
 
-    def _intercepted(self, translate: ErrorInterceptor, inner: Handlers) -> dict[str, Any]:
-        return {
-            path: self.drain_gate.wrap(self._observe.wrap(translate.wrap(handler), path))
-            for path, handler in inner.items()
-        }
+    def _intercepted(
+        self, translate: ErrorInterceptor, inner: Handlers, spans: Wrap | None = None
+    ) -> dict[str, Handler]:
+        translated = {path: translate.wrap(handler) for path, handler in inner.items()}
+        if spans is not None:
+            translated = {path: spans(handler, path) for path, handler in translated.items()}
+        return {path: self.drain_gate.wrap(self._observe.wrap(handler, path)) for path, handler in translated.items()}
 
 
 def pending_calls(options: ServerOptions) -> tuple[PendingCalls, PendingCalls]:

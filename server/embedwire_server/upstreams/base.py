@@ -2,14 +2,18 @@
 
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
+from embedwire_server.core.cancellation import is_expired
+from embedwire_server.core.errors import Reason
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
 from embedwire_server.core.results import ReplySummary, Segment, Stage
+from embedwire_server.core.totals import Totals
 
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
 
@@ -37,6 +41,22 @@ class Job:
     asset_name: str = ""
 
 
+class UpstreamLimit(NamedTuple):
+    """A rate limit in the headers of a response.
+
+    Attributes:
+        name: the headers' common beginning, for instance "x-ratelimit-request".
+        limit: the amount per period; None if unknown. The next one as well.
+        remaining: the amount that is left.
+        resets_in: seconds until it resets, counted from the arrival of the response.
+    """
+
+    name: str
+    limit: float | None
+    remaining: float | None
+    resets_in: float
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class EmbedCall:
     """State and statistics of one input; each policy and the upstream add to it.
@@ -54,10 +74,13 @@ class EmbedCall:
         sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.
         attempts: number of upstream requests made.
+        retries: number of earlier attempts that failed.
         upstream: name of the upstream that responded.
         stuck: why an attempt had no connection when it was cancelled.
         exhausted_for: seconds for which the last response asks the next request to wait.
+        limits: rate limits in the headers of the last response.
         segments: number of decoded segments.
+        content_bytes: size of the text or file that was received; 0 before it is complete.
         is_abandoned: whether `emit` raised: segments can no longer be passed on.
         queue: seconds in queues. The fields that follow are seconds as well.
         upload: waiting for the rest of the uploaded file.
@@ -66,6 +89,8 @@ class EmbedCall:
         parked: waiting for the caller to take decoded segments (backpressure).
         endpoint: path of the endpoint that the last request was sent to, for metrics.
         job: what the upstream keeps for the input; None for most inputs.
+        upstream_trace_id: the upstream's identifier of the last request; empty if it sent none.
+        began: when its call began, by the clock of the deadline; infinity if that is not known.
     """
 
     input: Input
@@ -80,10 +105,13 @@ class EmbedCall:
     sequence: int = dataclasses.field(default_factory=_sequence.__next__)
     needs_fresh_connection: bool = False
     attempts: int = 0
+    retries: int = 0
     upstream: str = ""
     stuck: Cause | None = None
     exhausted_for: float = 0.0
+    limits: tuple[UpstreamLimit, ...] = ()
     segments: int = 0
+    content_bytes: int = 0
     is_abandoned: bool = False
     queue: float = 0.0
     upload: float = 0.0
@@ -92,6 +120,18 @@ class EmbedCall:
     parked: float = 0.0
     endpoint: str = ""
     job: "Job | None" = None
+    upstream_trace_id: str = ""
+    began: float = math.inf
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether it has reached its deadline, also if its caller's own timer has fired first."""
+        return is_expired(self.began, self.deadline)
+
+    @property
+    def cancellation_reason(self) -> Reason:
+        """Reason of an end by cancellation: its deadline has passed, or its caller has disconnected."""
+        return Reason.DEADLINE_EXCEEDED if self.is_expired else Reason.CANCELLED
 
     @property
     def asset_id(self) -> str:
@@ -124,7 +164,9 @@ class EmbedCall:
             caller=self.caller,
             has_uncertainty=self.has_uncertainty,
             needs_fresh_connection=self.needs_fresh_connection,
+            retries=self.retries,
             job=self.job,
+            began=self.began,
         )
 
     def add_times(self, side: "EmbedCall") -> None:
@@ -132,6 +174,20 @@ class EmbedCall:
         self.waiting += side.waiting
         self.decode += side.decode
         self.upstream = self.upstream or side.upstream
+        self.upstream_trace_id = side.upstream_trace_id or self.upstream_trace_id
+
+    def add_to(self, totals: Totals) -> None:
+        """Add the statistics of this input to those of its request."""
+        modalities = totals.modalities
+        modalities[self.modality] = modalities.get(self.modality, 0) + 1
+        totals.segments += self.segments
+        totals.content_bytes += self.content_bytes
+        totals.attempts += self.attempts
+        totals.queue += self.queue
+        totals.upload += self.upload
+        totals.upstream += self.waiting
+        totals.decode += self.decode
+        totals.upstream_trace_id = self.upstream_trace_id or totals.upstream_trace_id
 
     @property
     def modality(self) -> Modality:

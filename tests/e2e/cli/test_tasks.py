@@ -8,6 +8,7 @@ import pytest
 from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.cli.running import run
 from tests.e2e.client.services import Context, Recorder, end_with, rejection, segment, service
+from tests.e2e.embed_v2.support import running
 from tests.support.ports import NO_SERVER
 
 URL = "http://media.test/a.mp3"
@@ -75,3 +76,26 @@ async def test_a_task_is_printed() -> None:
     assert ended.err.startswith(f"note: {URL} is task t-1 of the upstream\nerror: ")
     assert ended.err.count("note:") == 1
     assert "task of the upstream: --resume-task t-1 gets its result" in ended.err
+
+
+async def test_uncertainty() -> None:
+    """`--uncertainty` requests the uncertainty of the values, and JSON Lines have it; without it they do not."""
+    async with running() as (served, _):
+        words = ("embed", "--text", "a", "--model", "marengo3.5", "--dimensions", "128", "--format", "json")
+        without, ended = [await run(served.app.target, *words, *more) for more in ((), ("--uncertainty",))]
+
+    (segment_without, _), (segment_with, _) = without.lines, ended.lines
+    assert "uncertainty" not in segment_without
+    assert segment_with["uncertainty"]["dimensions"] == 128
+    assert len(segment_with["uncertainty"]["values"]) == 128
+    assert all(value >= 0 for value in segment_with["uncertainty"]["values"])
+    assert segment_with["vector"] == segment_without["vector"]
+
+
+@pytest.mark.parametrize("words", [(), ("--format", "table"), ("--format", "npy", "--output", "a.npy")])
+async def test_uncertainty_needs_json(words: tuple[str, ...]) -> None:
+    """`--uncertainty` with a format that does not have it is a usage error."""
+    ended = await run(NO_SERVER, "embed", "--text", "a", "--uncertainty", *words)
+
+    assert ended.code == 2
+    assert "--format json" in ended.usage

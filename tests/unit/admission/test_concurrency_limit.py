@@ -251,3 +251,22 @@ async def test_resized_limit() -> None:
     bench.attempts[-1].succeed()
     await asyncio.gather(*tasks)
     assert bench.queued() == 0
+
+
+@in_virtual_time
+async def test_an_input_that_expires_in_the_queue_is_counted() -> None:
+    """An input that is cancelled while it waits counts as expired at its deadline, and not before it."""
+    bench = Bench(in_flight=1)
+    start(bench.admitted, call())
+    await settled()
+    left, late = start(bench.admitted, call(deadline=now() + 5), call(deadline=now() + 5))
+    await asyncio.sleep(4)
+    left.cancel()  # its caller has disconnected
+    await gathered([left])
+    assert sample(bench.metrics, "embedwire_expired_inputs_total", modality="text") == 0
+    await asyncio.sleep(1)
+    late.cancel()  # as the call's scope does at the deadline
+    await gathered([late])
+
+    assert bench.queued() == 0
+    assert sample(bench.metrics, "embedwire_expired_inputs_total", modality="text") == 1

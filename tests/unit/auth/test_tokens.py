@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from embedwire_server.auth.own_tasks import OwnTasks
 from embedwire_server.auth.tokens import Authenticator, Token, new_token
 from embedwire_server.core.errors import PermissionDenied, Unauthenticated
 from embedwire_server.core.inputs import EmbedRequest, Quota
@@ -93,15 +94,15 @@ def test_generated_token_is_accepted() -> None:
 def test_models_and_modalities() -> None:
     """A token can be restricted to models and modalities; the refusal names the field and what is allowed."""
     token = Token("search", (), models=("marengo3.0",), modalities=(Modality.TEXT,))
-    token.check(EmbedRequest(MARENGO_30, texts(2)))
+    token.check(EmbedRequest(MARENGO_30, texts(2)), OwnTasks())
     with pytest.raises(PermissionDenied, match=r"^model_name: .*search.*: marengo3.0$") as model:
-        token.check(EmbedRequest(MARENGO_27, texts(1)))
+        token.check(EmbedRequest(MARENGO_27, texts(1)), OwnTasks())
     with pytest.raises(PermissionDenied, match=r"^inputs\[1\]\.image: .*: text$"):
-        token.check(EmbedRequest(MARENGO_30, (*texts(1), an_input(Modality.IMAGE))))
+        token.check(EmbedRequest(MARENGO_30, (*texts(1), an_input(Modality.IMAGE))), OwnTasks())
 
     assert [violation.field for violation in model.value.violations] == ["model_name"]
     assert (token.sees(MARENGO_30), token.sees(MARENGO_27)) == (True, False)
-    INDEXER.check(EmbedRequest(MARENGO_27, (*texts(1), an_input(Modality.IMAGE))))
+    INDEXER.check(EmbedRequest(MARENGO_27, (*texts(1), an_input(Modality.IMAGE))), OwnTasks())
 
 
 def test_shares() -> None:

@@ -36,6 +36,8 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
     limits = configured(
         settings_of(**{name: 1 for name in ALL if "_per_" in name and name.startswith("rate_limits")}).rate_limits
     )
+    of_limits = [(kind, "upstream") for kind in Modality]
+    of_limits += [(kind, limit.name) for kind, of_kind in limits.items() for limit in of_kind]
     modalities = [(modality,) for modality in Modality]
     upstreams = itertools.product(["custom", "sandbox"], {model.endpoint for model in BUILT_IN}, Modality)
     asked = list(upstreams)
@@ -65,8 +67,9 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "rate_limit_queue_length": modalities,
         "rate_limit_wait_seconds": modalities,
         "rate_limit_backoffs": modalities,
-        "rate_limit_rejections": [(kind, "upstream") for kind in Modality]
-        + [(kind, limit.name) for kind, of_kind in limits.items() for limit in of_kind],
+        "rate_limit_rejections": of_limits,
+        "rate_limit_amount": of_limits,
+        "rate_limit_remaining": of_limits,
     }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
@@ -10,9 +11,13 @@ from embedwire_server.core.inputs import EmbedRequest
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.gateway import Gateway
+from embedwire_server.observability import trace_context
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.trace_context import TraceContext
+from embedwire_server.observability.tracing import Tracer
 from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
+from embedwire_server.policies.input_spans import InputSpanPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
@@ -20,6 +25,27 @@ from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 from tests.support.embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
 from tests.support.virtual_time import in_virtual_time, settled
+
+
+class OpenSpans(SpanProcessor):
+    """Counts the spans that were started, and those that have not ended."""
+
+    def __init__(self) -> None:
+        self.started = self.open = 0
+
+    def tracer(self) -> Tracer:
+        """Return a tracer within a recorded call."""
+        trace_context.current.set(TraceContext("a" * 32, "b" * 16, trace_context.SAMPLED))
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(self)
+        return Tracer(provider.get_tracer("test"))
+
+    def on_start(self, *_: object, **__: object) -> None:
+        self.started += 1
+        self.open += 1
+
+    def on_end(self, _: ReadableSpan) -> None:
+        self.open -= 1
 
 
 class Bench:
@@ -32,16 +58,18 @@ class Bench:
         self.scripted = ScriptedUpstream(undecided, "fake")
         measured = AttemptPolicy(self.scripted, self.metrics)
         retrying = RetryPolicy(RateLimitPolicy(measured, self.rate_limiters), RetryBudget(0.2, 3), self.metrics)
-        self.upstream: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
+        self.spans = OpenSpans()
+        limiting = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
+        self.upstream: Upstream = InputSpanPolicy(limiting, self.spans.tracer())
 
     @property
     def attempts(self) -> list[Attempt]:
         return self.scripted.attempts
 
     def is_idle(self) -> bool:
-        """Whether no attempt runs, no slot is in use and no probe is in flight."""
+        """Whether no attempt runs, no slot is in use, no probe is in flight and no span is open."""
         is_free = self.limiter.slots(call()).is_idle and self.rate_limiters.of(call()).is_idle
-        return is_free and self.scripted.running == 0
+        return is_free and self.scripted.running == 0 and self.spans.open == 0 < self.spans.started
 
     def ended(self, outcome: str) -> float:
         """Return the number of attempts with this outcome."""

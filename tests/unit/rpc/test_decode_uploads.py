@@ -5,8 +5,12 @@ import asyncio
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
-from embedwire_server.core.inputs import AudioInput, FileSource, ImageInput
+from embedwire_server.config.settings import MAX_UPLOAD_BYTES
+from embedwire_server.core.inputs import AudioInput, FileSource, ImageInput, Limits
+from embedwire_server.core.models import BUILT_IN, ModelTable
+from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.media.spool import SpooledUpload
+from embedwire_server.rpc.decode import RequestReader
 from tests.unit.rpc.decode_support import audio, faults, image, reader, request, text, upload
 
 
@@ -92,3 +96,13 @@ async def test_open_uploads() -> None:
     await third
     for item in (*uploads.values(), *others.values()):
         item.close()
+
+
+@pytest.mark.parametrize(("limit", "is_raisable"), [(MAX_UPLOAD_BYTES - 1, True), (MAX_UPLOAD_BYTES, False)])
+def test_a_file_above_the_highest_limit(*, limit: int, is_raisable: bool) -> None:
+    """The message for a large file names the setting, unless the setting has its highest value already."""
+    reading = RequestReader(ModelTable(BUILT_IN), Limits(upload_bytes=limit), 2, ContentMemory(1 << 20))
+    message = request(audio(upload=upload(size_bytes=limit + 1)), model="marengo3.0")
+    (description,) = faults(lambda: reading.read_upload(message)).values()
+    assert "use url or asset for a larger one" in description
+    assert ("request_limits.upload_bytes" in description) is is_raisable

@@ -16,7 +16,8 @@ from embedwire_server.policies.fair_queue import FairQueue
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
 from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF, BackOff
-from embedwire_server.upstreams.base import EmbedCall
+from embedwire_server.policies.rate_limit.usage import ModalityUsage, usage_of
+from embedwire_server.upstreams.base import EmbedCall, UpstreamLimit
 
 UPSTREAM_LIMIT = "upstream"
 
@@ -42,6 +43,7 @@ class RateLimiter:
 
     Attributes:
         host: the host that used the credential last.
+        reported: the limits in the headers of the upstream's last response that had some, and when that arrived.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class RateLimiter:
         self._metrics = metrics
         self._is_shared = is_shared
         self.host = ""
+        self.reported: tuple[Sequence[UpstreamLimit], float] = ((), 0.0)
         self._windows: list[SlidingWindow] = []
         self.counts_media = False
         self._queue: FairQueue[_Waiting] = FairQueue()
@@ -77,10 +80,18 @@ class RateLimiter:
         """Whether no call waits and no probe is in flight."""
         return not self._queue and self._probe is None
 
+    def usage(self) -> ModalityUsage:
+        """Return the usage of its limits."""
+        return usage_of(self._modality, self._windows, self._back_off.until, *self.reported)
+
     @property
     def is_backing_off(self) -> bool:
         """Whether an upstream back-off is in force."""
         return asyncio.get_running_loop().time() < self._back_off.until
+
+    def remaining(self, name: str, now: float) -> float:
+        """Return what the limit of this name still allows; NaN without such a limit. Thread-safe."""
+        return next((window.usage(now).remaining for window in self._windows if window.limit.name == name), math.nan)
 
     def try_acquire(self, reservation: Reservation, call: EmbedCall) -> bool:
         """Make a reservation if the limits allow it now; the caller must release it.

@@ -3,6 +3,9 @@
 A quota belongs to an organisation and counts by modality, so there is a rate limiter per credential and modality.
 """
 
+import asyncio
+import functools
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -13,9 +16,10 @@ from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.limiter import RateLimiter
+from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT, RateLimiter
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
+from embedwire_server.policies.rate_limit.usage import ModalityUsage, tightest
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -50,10 +54,10 @@ class RateLimiters:
     """
 
     def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
-        self._limits = limits
         self._metrics = metrics
         self._limiters: _Limiters = OrderedDict()  # by credential
         self._shared: _Limiters = OrderedDict()  # by host, for its new keys while too many others are in back-off
+        self.limit(limits)
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply the limits of these settings; see `limit`."""
@@ -62,16 +66,45 @@ class RateLimiters:
     def limit(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
         self._limits = limits
+        self._show(limits)
         for (credential, modality), limiter in self._limiters.items():
             if credential is None:
                 limiter.limit(limits.get(modality, ()))
 
+    def usage(self) -> list[ModalityUsage]:
+        """Return the usage of the limits of the server's own credential, by modality."""
+        return [self._of_server(modality).usage() for modality in Modality]
+
+    def _show(self, limits: Mapping[Modality, Sequence[RateLimit]]) -> None:
+        """Show the limits in metrics. What remains is computed by the thread that reads it."""
+        amount, remaining = self._metrics.rate_limit_amount, self._metrics.rate_limit_remaining
+        amount.clear()
+        remaining.clear()
+        for modality, of_modality in limits.items():
+            for limit in of_modality:
+                amount.labels(modality, limit.name).set(limit.amount)
+                remaining.labels(modality, limit.name).set_function(functools.partial(self._remaining, modality, limit))
+
+    def _remaining(self, modality: Modality, limit: RateLimit) -> float:
+        limiter = self._limiters.get((None, modality))
+        return limit.amount if limiter is None else limiter.remaining(limit.name, time.monotonic())
+
+    def show_reported(self, call: EmbedCall) -> None:
+        """Show in metrics what the upstream's last response said about the quota of the server's own credential."""
+        found = tightest(call.limits) if call.credential is None else None
+        if found is not None:
+            self._metrics.rate_limit_remaining.labels(call.modality, UPSTREAM_LIMIT).set(found.remaining)
+            self._metrics.rate_limit_amount.labels(call.modality, UPSTREAM_LIMIT).set(found.limit)
+
     def of(self, call: EmbedCall) -> RateLimiter:
         """Return the rate limiter for a call."""
-        modality = call.modality
-        limiter = self._limiters.get((call.credential, modality))
         if call.credential is not None:
-            return self._of_caller(call.credential, call.caller[0], modality, limiter)
+            limiter = self._limiters.get((call.credential, call.modality))
+            return self._of_caller(call.credential, call.caller[0], call.modality, limiter)
+        return self._of_server(call.modality)
+
+    def _of_server(self, modality: Modality) -> RateLimiter:
+        limiter = self._limiters.get((None, modality))
         if limiter is None:
             limiter = self._limiters[None, modality] = RateLimiter(
                 modality, self._limits.get(modality, ()), self._metrics
@@ -142,6 +175,9 @@ class RateLimitPolicy:
             return summary
         finally:
             limiter.release(reservation)
+            if call.limits:
+                limiter.reported = call.limits, asyncio.get_running_loop().time()
+                self._rate_limiters.show_reported(call)
 
 
 def _get_or_create(

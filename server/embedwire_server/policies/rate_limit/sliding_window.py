@@ -6,6 +6,7 @@ Times are seconds of the event loop's clock.
 import dataclasses
 import math
 from collections import deque
+from typing import NamedTuple
 
 # Seconds added to each window. The upstream counts a request when it arrives: one that is delayed more than the next
 # could otherwise exceed the limit.
@@ -46,6 +47,27 @@ class Usage:
     since: float
     at: float
     amount: float
+
+
+class LimitUsage(NamedTuple):
+    """Usage of a limit.
+
+    Attributes:
+        name: name of the limit.
+        amount: allowed amount per window.
+        used: amount that counts now.
+        free_in: seconds until all of it is free again.
+    """
+
+    name: str
+    amount: int
+    used: float
+    free_in: float
+
+    @property
+    def remaining(self) -> float:
+        """Amount that is left now."""
+        return max(0.0, self.amount - self.used)
 
 
 class SlidingWindow:
@@ -91,6 +113,12 @@ class SlidingWindow:
         if usage.at > -math.inf:
             self._total += more
             usage.amount += more
+
+    def usage(self, now: float) -> LimitUsage:
+        """Return the usage of the window that ends now. Thread-safe."""
+        counted = [usage for usage in self._usages.copy() if usage.at + self._seconds > now]  # the copy is atomic
+        ends = counted[-1].at + self._seconds - now if counted else 0.0
+        return LimitUsage(self.limit.name, self.limit.amount, sum(usage.amount for usage in counted), ends)
 
     def _capacity_at(self, now: float, amount: float) -> float:
         rounds, rest = divmod(amount, self.limit.amount)

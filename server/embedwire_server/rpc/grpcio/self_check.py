@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 
 from embedwire_server.rpc import handlers
-from embedwire_server.rpc.grpcio import last_message
+from embedwire_server.rpc.grpcio import last_message, status_alone
 from embedwire_server.rpc.grpcio.accept_loops import AcceptLoops
 from embedwire_server.rpc.grpcio.batch_leak import complete_operation
 from embedwire_server.rpc.handlers import Context
@@ -13,6 +13,7 @@ from embedwire_server.rpc.handlers import Context
 _PATH = "/embedwire.SelfCheck/Echo"
 _CALLS = 3  # gRPC's own loop accepts the first one
 _SECONDS = 10.0
+_ALONE = b"alone"  # asks for the status after the last message
 _NO_PROXY = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
 
 
@@ -37,7 +38,7 @@ async def run() -> None:
         await server.start()
         loops.open()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", _NO_PROXY) as channel:
-            replies = [await _call(channel) for _ in range(_CALLS)]
+            replies = [await _call(channel, b"echo") for _ in range(_CALLS)] + [await _call(channel, _ALONE)]
     except grpc.aio.AioRpcError:
         if not faults:
             raise
@@ -45,19 +46,22 @@ async def run() -> None:
         await server.stop(_SECONDS)
     if faults:
         raise faults[0]
-    if not loops.accepted or replies != [[b"echo", b"echo"]] * _CALLS:
+    if not loops.accepted or replies != [[b"echo", b"echo"]] * _CALLS + [[_ALONE, _ALONE]]:
         raise NotAsTested
 
 
 async def _echo(_: object, context: Context) -> bytes:
     message = await complete_operation(context.read())
     await complete_operation(context.write(message))
+    if message == _ALONE:
+        await complete_operation(context.write(message))
+        await status_alone.send(context)
     return bytes(message)
 
 
-async def _call(channel: grpc.aio.Channel) -> list[bytes]:
+async def _call(channel: grpc.aio.Channel, request: bytes) -> list[bytes]:
     echo: Any = channel.stream_stream(_PATH)
-    return [message async for message in echo(iter([b"echo"]), timeout=_SECONDS)]
+    return [message async for message in echo(iter([request]), timeout=_SECONDS)]
 
 
 async def _refused(_: str, context: Context) -> None:

@@ -1,4 +1,4 @@
-"""Server interceptors, outermost first: `observe`, then `errors`.
+"""Server interceptors, outermost first: `observe`, `spans` if tracing is on, then `errors`.
 
 Each wraps the handler, of any call type, once: gRPC's own interceptors are called again for every call, and leave
 reference cycles behind each. Every handler is run as a coroutine that reads and writes, also the generators of other

@@ -13,8 +13,9 @@ from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import GatewayError, MalformedMessage, Reason
 from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.rpc import call_context, error_details, handlers, status
+from embedwire_server.rpc.delivery import Delivery
 from embedwire_server.rpc.flow_control import MessageWriter, UnreadReplyBudget
-from embedwire_server.rpc.grpcio import batch_leak
+from embedwire_server.rpc.grpcio import batch_leak, status_alone
 from embedwire_server.rpc.handlers import Context, Handler, Run
 from embedwire_server.rpc.pending_calls import PendingCalls
 
@@ -33,6 +34,7 @@ class ErrorInterceptor:
         access: authenticates callers. Health and reflection need no token, since probes have none.
         pending: the calls of EmbeddingService whose first message has not arrived.
         pending_open: those of the services that need no token.
+        delivery: delays the end of calls whose connection is about to be closed.
         private_api: whether the private API of grpcio is used; see `rpc.grpcio`.
     """
 
@@ -41,6 +43,7 @@ class ErrorInterceptor:
         access: Authenticator,
         pending: PendingCalls,
         pending_open: PendingCalls,
+        delivery: Delivery,
         *,
         private_api: bool,
     ) -> None:
@@ -49,6 +52,7 @@ class ErrorInterceptor:
         self._begin: Complete = batch_leak.complete_operation if private_api else _uninterrupted
         self._access = access
         self._pending = (pending_open, pending)
+        self._delivery = delivery
         self._unread_replies = UnreadReplyBudget()
 
     def wrap(self, handler: Handler) -> Handler:
@@ -62,7 +66,11 @@ class ErrorInterceptor:
                 self._unread_replies.admit(call)
             message = await inner(await receive(call, context), context)
             if call.is_ours:
-                self._unread_replies.put(message.ByteSize(), call)
+                size = message.ByteSize()
+                self._unread_replies.put(size, call)
+                if self._delivery.is_needed(call.caller[1], size):
+                    stream = MessageWriter(context, call, serialize, self._complete, self._begin)
+                    return await self._delivered(call, stream, message)
             call.count_sent()
             return message
 
@@ -71,6 +79,8 @@ class ErrorInterceptor:
             last = await inner(await receive(call, context), stream)
             if last is None:
                 return None
+            if self._delivery.is_needed(call.caller[1], stream.sent):
+                await self._delivery.wait(call.caller[1])
             if not self._private_api:
                 await stream.write(last)
                 return None
@@ -81,6 +91,20 @@ class ErrorInterceptor:
         if handler.response_streaming:
             return handlers.changed(handler, response_serializer=None, run=self._translated(write))
         return handlers.changed(handler, run=self._translated(answer))
+
+    async def _delivered(self, call: call_context.Call, stream: MessageWriter, message: Any) -> Any:  # noqa: ANN401 - of any type
+        """Send a unary reply before its status, and wait until it has been delivered; see `rpc.delivery`.
+
+        Raises:
+            StatusDue: the status is still to be sent.
+        """
+        if not self._private_api:  # the status is sent with the reply: only earlier ones can be waited for
+            await self._delivery.wait(call.caller[1])
+            call.count_sent()
+            return message
+        await stream.write(message)
+        await self._delivery.wait(call.caller[1])
+        raise status_alone.StatusDue
 
     async def _only(self, call: call_context.Call, context: Context) -> Any:  # noqa: ANN401 - the message that the handler takes
         """Read the message of a call that has one."""
@@ -117,6 +141,7 @@ class ErrorInterceptor:
 
         async def translated(_: Any, context: Context) -> Any:  # noqa: ANN401 - gRPC's messages, and what the handler gives
             call = call_context.current.get()
+            self._delivery.begin(call.caller[1])
             try:
                 with call:
                     if call.is_ours:  # before any of its messages is read
@@ -124,6 +149,9 @@ class ErrorInterceptor:
                     return await run(call, context)
             except grpc.aio.AbortError:
                 raise
+            except status_alone.StatusDue:
+                context.set_trailing_metadata(call.trailers())
+                await status_alone.send(context)
             except GatewayError as error:
                 await self._abort(context, error)
             except (asyncio.CancelledError, grpc.aio.InternalError) as error:
@@ -133,7 +161,7 @@ class ErrorInterceptor:
                 ):  # leaked out of a library
                     await self._abort(context, log_unexpected(error))
                     return None
-                call.reason = _reason_to_leave(context)
+                call.reason = Reason.DEADLINE_EXCEEDED if call.is_expired else Reason.CANCELLED
                 raise asyncio.CancelledError from error  # gRPC logs anything else as an error of ours
             except Exception as error:  # noqa: BLE001 - its text must not reach the caller
                 await self._abort(context, log_unexpected(error))
@@ -145,12 +173,11 @@ class ErrorInterceptor:
         call = call_context.current.get()
         call.reason, call.cause = error.reason, error.cause or ""
         error.task_id = error.task_id or call.task_id
-        call.trace_id = "" if error.upstream is None else error.upstream.trace_id
         # Break reference cycles: the frames hold the call, which holds the error. They would wait for the garbage
         # collector, and with them what gRPC keeps of the call, such as its metadata. `__context__` is the cancellation
         # by which a deadline ends a call.
         error.__traceback__ = error.__context__ = None
-        trailers = (*context.trailing_metadata(), *error_details.trailers(error))
+        trailers = (*call.trailers(), *error_details.trailers(error))
         await _begun(call)
         with contextlib.suppress(TimeoutError, grpc.aio.InternalError):
             async with asyncio.timeout(ABORT_SECONDS):
@@ -177,11 +204,6 @@ async def _begun(call: call_context.Call) -> None:
     until = asyncio.get_running_loop().time() + BEGINNING_SECONDS
     while call.is_beginning and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - gRPC has no event for it
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-def _reason_to_leave(context: Context) -> Reason:
-    remaining = context.time_remaining()
-    return Reason.DEADLINE_EXCEEDED if remaining is not None and remaining <= 0 else Reason.CANCELLED
 
 
 def _preserving_status(handler: Handler) -> Handler:

@@ -7,16 +7,14 @@ import grpc
 import structlog
 
 from embedwire_server.core.errors import Reason
-from embedwire_server.observability import logs
+from embedwire_server.core.totals import Totals
+from embedwire_server.observability import logs, trace_context
 from embedwire_server.observability.exception_logging import log_unexpected
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.rpc import call_context, deadline, drain, handlers, status
 from embedwire_server.rpc.handlers import Context, Handler
 from embedwire_server.rpc.health import SERVICE
 from embedwire_server.rpc.server_options import ServerOptions
-
-UPSTREAM_KEY = "embedwire-upstream"
-
 
 log = structlog.get_logger("embedwire_server.calls")
 
@@ -48,10 +46,12 @@ class ObservabilityInterceptor:
             call = self._begin(context, labels)
             started = time.perf_counter()
             try:
-                return await inner(messages, context)
+                answer = await inner(messages, context)
+                context.set_trailing_metadata(call.trailers())
+                return answer
             finally:
                 try:
-                    self._report(call, labels, _code(context, call), time.perf_counter() - started)
+                    self._report(call, labels, code_of(context, call), time.perf_counter() - started)
                 except Exception as error:  # noqa: BLE001 - a report that fails must not fail the call
                     log_unexpected(error)
 
@@ -64,7 +64,8 @@ class ObservabilityInterceptor:
         self._running.add(call)
         call_context.on_call_done(lambda: self._running.discard(call))
         logs.request_id.set(call.request_id)
-        context.set_trailing_metadata(((call_context.REQUEST_ID_KEY, call.request_id), (UPSTREAM_KEY, self._upstream)))
+        call.upstream = self._upstream
+        context.set_trailing_metadata(call.trailers())
         metrics = self._metrics
         metrics.calls_started.labels(*labels).inc()
         call.count_received = metrics.messages_received.labels(*labels).inc
@@ -75,6 +76,8 @@ class ObservabilityInterceptor:
         """Create the call context. Only EmbeddingService has default deadlines: health watches have no time limit."""
         metadata = call_context.single_values(context.invocation_metadata() or ())
         is_ours = service == SERVICE
+        if is_ours and (trace := trace_context.parse(metadata)) is not None:
+            trace_context.current.set(trace)
         return call_context.Call(
             call_context.request_id(metadata.get(call_context.REQUEST_ID_KEY)),
             service,
@@ -93,6 +96,7 @@ class ObservabilityInterceptor:
         self._metrics.call_seconds.labels(*labels).observe(seconds)
         if call.is_ours:
             self._metrics.calls.labels(method, call.model, call.reason).inc()
+            self._metrics.recent_calls.add(call, method, code, seconds)
         facts: dict[str, object] = {"method": f"{service}/{method}", "code": code}
         if call.is_ours:
             facts["reason"] = call.reason
@@ -102,18 +106,37 @@ class ObservabilityInterceptor:
             facts["client"] = call.token.name
         if call.cause:
             facts["cause"] = call.cause
-        if call.trace_id:
-            facts["upstream_trace_id"] = call.trace_id
+        facts |= _usage(call.totals)
         facts["seconds"] = round(seconds, 6)
         write = self._log.info if call.is_ours else self._log.debug  # probes are frequent
         write("call", **facts)
 
 
-def _code(context: Context, call: call_context.Call) -> str:
+def code_of(context: Context, call: call_context.Call) -> str:
     """Return the name of the status code that the call ends with, for metrics and log."""
     if (code := context.code()) is not None:  # set by an abort, also by that of another library
         return grpc.StatusCode(code).name
     return "OK" if call.reason == "OK" else status.CODES[Reason(call.reason)].name
+
+
+def _usage(totals: Totals) -> dict[str, object]:
+    """Return the attributes of the log line about the inputs; none if no input was begun. Times are in seconds."""
+    if not totals.modalities:
+        return {}
+    facts: dict[str, object] = {
+        "modality": ",".join(totals.modalities),
+        "inputs": totals.inputs,
+        "segments": totals.segments,
+        "content_bytes": totals.content_bytes,
+        "attempts": totals.attempts,
+        "queue_seconds": round(totals.queue, 6),
+        "upload_seconds": round(totals.upload, 6),
+        "upstream_seconds": round(totals.upstream, 6),
+        "decode_seconds": round(totals.decode, 6),
+    }
+    if totals.upstream_trace_id:
+        facts["upstream_trace_id"] = totals.upstream_trace_id
+    return facts
 
 
 def _shape(handler: Handler) -> str:

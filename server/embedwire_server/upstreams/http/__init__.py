@@ -1,6 +1,8 @@
 """HTTP client of the upstreams: one request per attempt, for every dialect.
 
 upstream            one attempt: request, response, failure
+client              sends one request, and maps failures
+traced_client       does the same in a span, if tracing is on
 response_body       body of a response: decompressed, bounded, timed
 transport           sends requests; also an httpx transport
 pool                connection pool of one origin

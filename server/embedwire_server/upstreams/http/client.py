@@ -1,6 +1,7 @@
 """HTTP client of an upstream: sends one request, and maps failures; never retries."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,12 @@ import httpx
 
 from embedwire_server.core.errors import GatewayError, RetrySafety, UpstreamFailure
 from embedwire_server.core.failure_causes import PERMANENT, Cause
+from embedwire_server.observability import trace_context
 from embedwire_server.upstreams.base import EmbedCall
 from embedwire_server.upstreams.http import connection_errors, json_fallback, rate_limit_headers
 from embedwire_server.upstreams.http.exchange import Exchange, Request, Response, Sender
 from embedwire_server.upstreams.http.response_body import (
+    Body,
     Headers,
     ResponseBody,
     connection_failure,
@@ -26,6 +29,9 @@ UNANSWERED_SECONDS = 1.0
 MAX_JSON_BYTES = 4 << 20  # of a response that is read as a whole; a page of 50 assets has some 50 KB
 # Sent by the sandbox only.
 _SANDBOX_HEADER = b"embedwire-upstream"
+# Identifier of the request at the upstream. Facts: upstream API notes, section 14.
+_TRACE_HEADER = b"x-trace-id"
+_TRACE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 # Builds the failure for an error response, from the part of its body that was read.
 ErrorOf = Callable[[EmbedCall, httpx.Response, bytes], UpstreamFailure]
@@ -49,7 +55,7 @@ class HttpClient:
 
     async def send(
         self, call: EmbedCall, request: Request, error: ErrorOf, accepted: frozenset[int] = ANSWERED
-    ) -> ResponseBody:
+    ) -> Body:
         """Send a request; return the body of its response, which the caller closes.
 
         Args:
@@ -62,6 +68,8 @@ class HttpClient:
             GatewayError: there is no response, or its status is not accepted.
         """
         exchange = Exchange(needs_fresh=call.needs_fresh_connection, needs_new=request.is_creation)
+        if (trace := trace_context.current.get()) is not None and request.has_trace_context:
+            request.headers.extend(trace.headers())
         response, headers = await self._exchange(call, request, exchange, accepted)
         body = ResponseBody(response, headers, exchange, call, self.other_turns)
         if response.status in accepted:
@@ -101,7 +109,7 @@ class HttpClient:
     ) -> tuple[Response, Headers]:
         """Send the request; return when the head of the response has arrived."""
         call.attempts += 1
-        call.upstream, call.endpoint, call.exhausted_for = self._name, request.endpoint, 0.0
+        call.upstream, call.endpoint, call.exhausted_for, call.limits = self._name, request.endpoint, 0.0, ()
         started = time.perf_counter()
         try:
             response = await self.sender.send(request, exchange)
@@ -125,12 +133,24 @@ class HttpClient:
         headers = {name.lower(): value for name, value in response.headers}
         if headers.get(_SANDBOX_HEADER) == b"sandbox":
             call.upstream = "sandbox"
+        call.upstream_trace_id = _trace_id(headers.get(_TRACE_HEADER, b""), request)
         if not rate_limit_headers.REMAINING.isdisjoint(headers):
-            call.exhausted_for = rate_limit_headers.used_up(decoded_headers(response))
+            call.limits = rate_limit_headers.limits_of(decoded_headers(response))
+            call.exhausted_for = rate_limit_headers.used_up(call.limits)
         if response.status in accepted and exchange.is_early:
             await response.aclose()
             raise unusable("it is a success, which arrived before the request was sent completely")
         return response, headers
+
+
+def _trace_id(value: bytes, request: Request) -> str:
+    """Return the upstream's identifier of a request; empty if it is malformed, or a part of the request's headers.
+
+    An upstream that returns a credential in this header must not bring it into the log.
+    """
+    if not _TRACE_ID.fullmatch(value) or any(value in sent for _, sent in request.headers):
+        return ""
+    return value.decode()
 
 
 def _cause(error: httpx.TransportError, exchange: Exchange) -> Cause:
@@ -149,7 +169,7 @@ def _retry_safety(request: Request, exchange: Exchange, cause: Cause) -> RetrySa
     return RetrySafety.UNSAFE if exchange.is_sent else RetrySafety.SAFE
 
 
-async def read_json(body: ResponseBody) -> Any:  # noqa: ANN401 - any JSON value
+async def read_json(body: Body) -> Any:  # noqa: ANN401 - any JSON value
     """Read and parse a small response, and close it.
 
     Raises:

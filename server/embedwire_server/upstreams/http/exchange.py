@@ -22,6 +22,7 @@ class Request:
         method: in capital letters.
         endpoint: its path without identifiers, for metrics.
         is_creation: whether it creates something, so that it may not be repeated once it has been sent completely.
+        has_trace_context: whether the trace context of the call is sent along.
     """
 
     url: httpx.URL
@@ -30,6 +31,7 @@ class Request:
     method: bytes = b"POST"
     endpoint: str = ""
     is_creation: bool = False
+    has_trace_context: bool = True
 
 
 class Response(Protocol):

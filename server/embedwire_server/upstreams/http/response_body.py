@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import httpx
 
@@ -23,10 +24,42 @@ ERROR_BODY_SECONDS = 5.0  # timeout for the body of an error response
 Headers = dict[bytes, bytes]  # by lower-case name
 
 
+class Body(Protocol):
+    """Streamed body of a response, as its readers need it."""
+
+    @property
+    def status(self) -> int:
+        """Status of the response."""
+        ...
+
+    @property
+    def headers(self) -> Headers:
+        """Headers of the response, by lower-case name."""
+        ...
+
+    @property
+    def short_length(self) -> int | None:
+        """Its declared length, if it can be parsed in one step; else None."""
+        ...
+
+    async def chunk(self) -> bytes:
+        """Return more of the body; empty at its end.
+
+        Raises:
+            GatewayError: it is incomplete, too large, or cannot be decompressed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Release the connection."""
+        ...
+
+
 class ResponseBody:
     """Streamed body of a response; measures the time spent waiting for it.
 
     Attributes:
+        status: of the response.
         headers: of the response, by lower-case name.
         short_length: its declared length, if it can be parsed in one step; else None.
     """
@@ -39,6 +72,7 @@ class ResponseBody:
         call: EmbedCall,
         other_turns: Callable[[], Awaitable[None]],
     ) -> None:
+        self.status = response.status
         self.headers = headers
         self._response = response
         self._exchange = exchange

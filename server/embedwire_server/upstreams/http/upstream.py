@@ -7,7 +7,7 @@ from embedwire_server.core.results import ReplySummary
 from embedwire_server.upstreams.base import EmbedCall, Emit
 from embedwire_server.upstreams.dialect import Dialect, MalformedReplyError
 from embedwire_server.upstreams.http.client import HttpClient
-from embedwire_server.upstreams.http.response_body import PIECE_BYTES, ResponseBody, unusable
+from embedwire_server.upstreams.http.response_body import PIECE_BYTES, Body, unusable
 
 
 class HttpUpstream:
@@ -32,7 +32,7 @@ class HttpUpstream:
         finally:
             await body.close()
 
-    async def _read(self, call: EmbedCall, body: ResponseBody, emit: Emit) -> ReplySummary:
+    async def _read(self, call: EmbedCall, body: Body, emit: Emit) -> ReplySummary:
         """Emit the segments of a body as they are decoded."""
         parser = self._dialect.parser(call)
         chunk = await body.chunk()

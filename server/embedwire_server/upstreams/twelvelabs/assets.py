@@ -92,9 +92,8 @@ class AssetStore:
         Raises:
             GatewayError: there is none, or the request failed.
         """
-        return _asset(
-            await self._json(call, self._dialect.request(call, b"GET", f"{PATH}/{asset_id}", f"{PATH}/{{id}}"))
-        )
+        request = self._dialect.request(call, b"GET", f"{PATH}/{asset_id}", f"{PATH}/{{id}}")
+        return _asset(await self._json(call, request), self._dialect.key(call))
 
     async def delete(self, call: EmbedCall, asset_id: str) -> bool:
         """Delete an asset; one that does not exist counts as deleted. Returns True.
@@ -125,7 +124,8 @@ class AssetStore:
             items = found.get("data") or []
             if not isinstance(items, list):
                 raise unusable("its list of assets is not a list")
-            for asset in map(_asset, items):
+            for item in items:
+                asset = _asset(item, self._dialect.key(call))
                 if self._name.fullmatch(asset.file_name):  # the upstream finds the prefix anywhere in a name
                     yield asset
             if len(items) != PAGE_SIZE:  # with more, the upstream does not divide its list
@@ -145,7 +145,7 @@ class AssetStore:
         request = self._dialect.request(call, b"POST", PATH, PATH, body)
         request.is_creation = True
         found = await read_json(await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION)))
-        return _asset(found).id
+        return _asset(found, self._dialect.key(call)).id
 
     async def _wait(self, call: EmbedCall, side: EmbedCall, asset_id: str) -> None:
         """Wait until an asset is ready."""
@@ -178,13 +178,13 @@ def _extension(file_name: str) -> str:
     return found[0] if found else ""
 
 
-def _asset(value: Any) -> Asset:  # noqa: ANN401 - any JSON value
+def _asset(value: Any, key: str | None) -> Asset:  # noqa: ANN401 - any JSON value
     """Parse an asset."""
     if not isinstance(value, dict):
         raise unusable("an asset is not a JSON object")
     error = value.get("error")
     return Asset(
-        identifier(value.get("_id") or value.get("id")),
+        identifier(value.get("_id") or value.get("id"), key),
         _text(value.get("status")),
         _text(value.get("filename")),
         _time(value.get("created_at")),

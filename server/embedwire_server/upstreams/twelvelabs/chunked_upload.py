@@ -49,7 +49,7 @@ class ChunkedUpload:
         members = {"filename": name, "type": "audio", "total_size": size}
         request = self._dialect.request(call, b"POST", _PATH, _PATH, members)
         request.is_creation = True
-        session = _Session(await self._json(call, request), size)
+        session = _Session(await self._json(call, request), size, self._dialect.key(call))
         proofs = []
         for number in range(session.chunks):
             if number not in session.urls:
@@ -76,7 +76,8 @@ class ChunkedUpload:
         url = self._checked(session.urls.pop(number))
         headers = [(b"Host", url.netloc), *session.headers, (b"content-length", str(size).encode())]
         request = Request(url, headers, _part(content, start, size), b"PUT", f"{_ENDPOINT}/chunk")
-        body = await self._client.send(call, request, self._dialect.error_of(Subject.ASSET_CREATION), ANSWERED | {204})
+        request.has_trace_context = False  # the URL may be signed for these headers, and be of another service
+        body = await self._client.send(call, request, self._dialect.error_of(Subject.CHUNK), ANSWERED | {204})
         await body.close()
         etag = body.headers.get(b"etag", b"").decode("latin-1").strip('"')
         if not etag:
@@ -105,9 +106,9 @@ class ChunkedUpload:
 class _Session:
     """Session of an upload, as the upstream describes it."""
 
-    def __init__(self, reply: Mapping[str, Any], size: int) -> None:
-        self.id = identifier(reply.get("upload_id"))
-        self.asset_id = identifier(reply.get("asset_id"))
+    def __init__(self, reply: Mapping[str, Any], size: int, key: str | None) -> None:
+        self.id = identifier(reply.get("upload_id"), key)
+        self.asset_id = identifier(reply.get("asset_id"), key)
         self.size = size
         chunk_size = reply.get("chunk_size")
         if type(chunk_size) is not int or chunk_size < 1:

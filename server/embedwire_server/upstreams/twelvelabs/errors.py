@@ -31,10 +31,11 @@ class Subject(enum.Enum):
     TASK_CREATION = enum.auto()
     TASK = enum.auto()
     ASSET_CREATION = enum.auto()
+    CHUNK = enum.auto()
     ASSET = enum.auto()
 
 
-_CREATIONS = {Subject.TASK_CREATION, Subject.ASSET_CREATION}
+_CREATIONS = {Subject.TASK_CREATION, Subject.ASSET_CREATION, Subject.CHUNK}
 _MISSING = {404, 410}
 _MISSING_REASONS = {
     Subject.TASK: Reason.UPSTREAM_TASK_NOT_FOUND,
@@ -82,6 +83,8 @@ _BY_STATUS = {
     499: Reason.UPSTREAM_TIMEOUT,
     504: Reason.UPSTREAM_TIMEOUT,
 }
+# Of an account or of the API: the URL of a chunk has neither, but a signature, and expires.
+_NOT_OF_A_CHUNK = {Reason.UPSTREAM_CREDENTIALS, Reason.UPSTREAM_PERMISSION_DENIED, Reason.UPSTREAM_INCOMPATIBLE}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _WORDS = {
     Reason.UPSTREAM_CREDENTIALS: "the upstream rejected the server's API key; "
@@ -195,6 +198,8 @@ def sanitize_summary(summary: ReplySummary, key: str | None) -> ReplySummary:
 
 def _words(reason: Reason, info: UpstreamErrorInfo, subject: Subject) -> str:
     """Return our own message for a failure that the upstream cannot explain to the reader; else nothing."""
+    if reason is Reason.UPSTREAM_UNAVAILABLE and _is_rejected_chunk(info, subject):
+        return f"the upstream's store rejected the URL of a chunk (HTTP status {info.http_status}); send the file again"
     if subject is Subject.EMBED_V1 and reason is Reason.UPSTREAM_INCOMPATIBLE and info.http_status in _MISSING:
         return _V1_IS_MISSING
     return _WORDS.get(reason, "")
@@ -251,6 +256,17 @@ def _retry_safety(reason: Reason, status: int, subject: Subject) -> RetrySafety:
 
 
 def _reason(info: UpstreamErrorInfo, subject: Subject, *, has_asset: bool) -> Reason:
+    reason = _usual_reason(info, subject, has_asset=has_asset)
+    if reason in _NOT_OF_A_CHUNK and _is_rejected_chunk(info, subject):
+        return Reason.UPSTREAM_UNAVAILABLE
+    return reason
+
+
+def _is_rejected_chunk(info: UpstreamErrorInfo, subject: Subject) -> bool:
+    return subject is Subject.CHUNK and httpx.codes.is_client_error(info.http_status)
+
+
+def _usual_reason(info: UpstreamErrorInfo, subject: Subject, *, has_asset: bool) -> Reason:
     if info.http_status in _MISSING and (has_asset or subject in _MISSING_REASONS):
         return _MISSING_REASONS.get(subject, Reason.RESOURCE_NOT_FOUND)
     by_code = _BY_CODE.get(info.code.lower())

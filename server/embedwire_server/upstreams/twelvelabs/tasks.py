@@ -87,7 +87,7 @@ class TaskUpstream:
             job.is_task_requested = not (is_known or is_unsent)
             raise
         reply = json_object(await read_json(body))
-        job.task_id = identifier(reply.get("_id") or reply.get("id"))
+        job.task_id = identifier(reply.get("_id") or reply.get("id"), self._dialect.key(call))
 
     async def _result(self, call: EmbedCall, job: Job) -> TaskReply:
         """Poll the task until it has ended."""

@@ -190,3 +190,14 @@ def test_few_requests_are_exact() -> None:
 
     assert window.available_at(300.0, 1.0) == HOUR + MARGIN
     assert window.available_at(300.0, 2.0) == 100.0 + HOUR + MARGIN
+
+
+def test_remaining() -> None:
+    """What remains is the limit without the usage of the window; it is 0 after the limit was lowered below that."""
+    window = SlidingWindow(limit(10))
+    for at in (0.0, 30.0, 30.0):
+        window.consume(at, 2.0)
+
+    assert [window.usage(now).remaining for now in (30.0, MINUTE + MARGIN, 2 * MINUTE)] == [4, 6, 10]
+    window.set_limit(limit(3))
+    assert window.usage(30.0).remaining == 0

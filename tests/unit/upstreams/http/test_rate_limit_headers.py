@@ -36,7 +36,7 @@ def rate_limited(headers: dict[str, str], body: object = None) -> float | None:
 
 
 def used_up(headers: dict[str, str]) -> float:
-    return rate_limit_headers.used_up(httpx.Headers(headers))
+    return rate_limit_headers.used_up(rate_limit_headers.limits_of(httpx.Headers(headers)))
 
 
 @pytest.mark.parametrize(
@@ -330,3 +330,10 @@ def test_anything(headers: dict[str, str], message: str) -> None:
     delay = rate_limited(headers, {"message": message})
     assert delay is None or 0 <= delay <= retry_after.MAX_DELAY
     assert 0 <= used_up(headers) <= retry_after.MAX_DELAY
+
+
+def test_many_limits() -> None:
+    """Of very many limits in one header, the first are kept."""
+    header = ",".join(f'"policy-{number}";r={number};t=60' for number in range(1000))
+    found = rate_limit_headers.limits_of({"ratelimit": header})
+    assert [limit.remaining for limit in found] == list(range(rate_limit_headers.MAX_LIMITS))

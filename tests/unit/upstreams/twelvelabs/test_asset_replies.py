@@ -32,6 +32,18 @@ async def test_no_status(status: Any) -> None:
     assert raised.value.reason is Reason.UPSTREAM_MALFORMED_REPLY
 
 
+async def test_identifier_with_the_key() -> None:
+    """An identifier that contains the key makes the reply malformed: it would be passed on and logged."""
+    async with answering(lambda *_: ASSET | {"_id": f"a-{KEY}"}) as (client, dialect, _):
+        job = Job()
+        with pytest.raises(UpstreamFailure) as raised:
+            await AssetStore(client, dialect, "blue").provide(call("audio"), FILE, job, Upload.DIRECT, 1)
+
+    assert raised.value.reason is Reason.UPSTREAM_MALFORMED_REPLY
+    assert KEY not in raised.value.message
+    assert not job.asset_id
+
+
 @pytest.mark.parametrize("member", ["status", "filename", "created_at", "error"])
 @pytest.mark.parametrize("value", [None, True, 1, [1], {"a": 1}, "\ud800"], ids=repr)
 async def test_members_of_a_listed_asset(member: str, value: Any) -> None:

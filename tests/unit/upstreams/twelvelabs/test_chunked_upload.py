@@ -50,6 +50,7 @@ NO_LISTS: list[Any] = [True, 1, 1.5, "x", {"a": 1}, [1], [[]]]
         *({"chunk_size": value} for value in (True, 0, -1, 1.5, "60", None, [60])),
         *({"upload_id": value} for value in (None, 1, "", "a/b", "x" * 200, ["a"])),
         {"asset_id": "../a"},
+        *({name: f"a-{KEY}-b"} for name in ("upload_id", "asset_id")),
     ],
     ids=repr,
 )
@@ -146,3 +147,18 @@ async def test_url_without_tls() -> None:
         await chunked.create(call("audio"), InMemoryContent(b"x" * SIZE), "a.wav", SIZE)
 
     assert len(sender.requests) == 1
+
+
+async def test_a_rejected_chunk() -> None:
+    """A 401 for a chunk is not reported as a rejected key, which the request did not have."""
+    urls = [{"chunk_index": 1, "url": "https://store.test/put/1"}]
+    session = {"upload_id": "u1", "asset_id": "a1", "chunk_size": SIZE, "upload_urls": urls}
+    rejected = CannedResponse(b"<Error><Code>AccessDenied</Code></Error>")
+    rejected.status = 401
+    sender = CannedSender(CannedResponse(encoded(session)), rejected)
+    chunked = ChunkedUpload(HttpClient(sender, "twelvelabs"), V2Dialect("https://up.test", KEY, "test"))
+    with pytest.raises(UpstreamFailure) as raised:
+        await chunked.create(call("audio"), InMemoryContent(b"x" * SIZE), "a.wav", SIZE)
+
+    assert raised.value.reason is Reason.UPSTREAM_UNAVAILABLE
+    assert "URL of a chunk" in raised.value.message

@@ -12,6 +12,7 @@ MISSING = {
     Subject.EMBED: Reason.UPSTREAM_INCOMPATIBLE,
     Subject.TASK_CREATION: Reason.UPSTREAM_INCOMPATIBLE,
     Subject.ASSET_CREATION: Reason.UPSTREAM_INCOMPATIBLE,
+    Subject.CHUNK: Reason.UPSTREAM_UNAVAILABLE,
     Subject.TASK: Reason.UPSTREAM_TASK_NOT_FOUND,
     Subject.ASSET: Reason.RESOURCE_NOT_FOUND,
 }
@@ -46,6 +47,18 @@ def test_a_rejected_input(subject: Subject) -> None:
     assert failure.retry_safety is RetrySafety.UNSAFE
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 410])
+@pytest.mark.parametrize("body", [b"<Error><Code>AccessDenied</Code></Error>", {"code": "api_key_invalid"}], ids=str)
+def test_a_rejected_chunk(status: int, body: object) -> None:
+    """The request for a chunk has no key, so that its rejection says nothing of a key, an account or the API."""
+    failure = refused(status, body, subject=Subject.CHUNK)
+    assert failure.reason is Reason.UPSTREAM_UNAVAILABLE
+    assert failure.message == (
+        f"the upstream's store rejected the URL of a chunk (HTTP status {status}); send the file again"
+    )
+    assert failure.retry_safety is RetrySafety.UNSAFE
+
+
 @pytest.mark.parametrize("status", [404, 410])
 def test_v1_may_be_switched_off(status: int) -> None:
     """The message for a missing v1 endpoint names the URL of the upstream and the version of its API."""
@@ -63,7 +76,7 @@ def test_creations_are_repeated_after_429_only(status: int) -> None:
     assert is_safe is (status in {408, 409, 429, 502, 503, 504})
     for subject in (Subject.TASK, Subject.ASSET):
         assert refused(status, subject=subject).retry_safety is refused(status).retry_safety
-    for subject in (Subject.TASK_CREATION, Subject.ASSET_CREATION):
+    for subject in (Subject.TASK_CREATION, Subject.ASSET_CREATION, Subject.CHUNK):
         expected = RetrySafety.SAFE if status == 429 else RetrySafety.UNSAFE
         assert refused(status, subject=subject).retry_safety is expected
 

@@ -157,11 +157,19 @@ def test_many_segments() -> None:
 @pytest.mark.parametrize("value", ["64f8d2c7e4a1b37f8a9c5d12", "A-b_9", "x" * 128])
 def test_identifiers(value: str) -> None:
     """An identifier of letters, digits, hyphens and underscores is accepted."""
-    assert identifier(value) == value
+    assert identifier(value, KEY) == identifier(value, None) == value
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "a/b", "a b", "a\n", "é", "x" * 129, "../assets"])
 def test_invalid_identifiers(value: object) -> None:
     """An identifier that is not safe in a path is malformed."""
     with pytest.raises(UpstreamFailure, match="identifier"):
-        identifier(value)
+        identifier(value, KEY)
+
+
+@pytest.mark.parametrize("value", [KEY, f"t-{KEY}"])
+def test_identifier_with_the_key(value: str) -> None:
+    """An identifier that contains the key is malformed: it would be passed on to the caller and logged."""
+    with pytest.raises(UpstreamFailure, match="contains the API key") as raised:
+        identifier(value, KEY)
+    assert KEY not in raised.value.message

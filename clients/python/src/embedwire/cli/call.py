@@ -40,16 +40,22 @@ class Options:
         model: name of the model.
         max_retries: as in `CallOptions`.
         dimensions: as in `CallOptions`.
+        uncertainty: `include_uncertainty` of `CallOptions`.
     """
 
     model: str
     max_retries: int | None
     dimensions: int | None = None
+    uncertainty: bool = False
 
     @property
     def arguments(self) -> Any:  # noqa: ANN401 - arguments of both `CallOptions` and `MapOptions`
         """The arguments of the call or the run."""
-        return {"max_retries": self.max_retries, "dimensions": self.dimensions}
+        return {
+            "max_retries": self.max_retries,
+            "dimensions": self.dimensions,
+            "include_uncertainty": self.uncertainty,
+        }
 
 
 def run_call(client: Client, options: Options, inputs: Sequence[Input], receiver: Receiver, reopen: Reopen) -> None:

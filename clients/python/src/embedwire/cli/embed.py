@@ -66,6 +66,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     timeout: options.Timeout = None,
     max_retries: options.MaxRetries = None,
     dimensions: options.Dimensions = None,
+    uncertainty: options.Uncertainty = False,  # noqa: FBT002 - a flag is a boolean
     target: options.Target = DEFAULT_TARGET,
     tls: options.Tls = False,  # noqa: FBT002 - a flag is a boolean
     tls_ca: options.TlsCa = None,
@@ -100,7 +101,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
     _check_lines(given, lines=lines)
     check_inputs(given, truncate, audio_options)
     check_output(given, file)
-    _check_format(form, file)
+    _check_format(form, file, uncertainty=uncertainty)
     session = Session(
         given=given,
         lines=StdinLines() if lines else None,
@@ -110,6 +111,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
         timeout=timeout,
         max_retries=max_retries,
         dimensions=dimensions,
+        uncertainty=uncertainty,
         target=target,
         tls=tls,
         tls_ca=tls_ca,
@@ -123,7 +125,9 @@ def _check_lines(given: Sequence[InputArgument], *, lines: bool) -> None:
         raise typer.BadParameter("needs --text - as the only input", param_hint="--lines")
 
 
-def _check_format(form: Format, path: Path | None) -> None:
+def _check_format(form: Format, path: Path | None, *, uncertainty: bool) -> None:
+    if uncertainty and form is not Format.JSON:
+        raise typer.BadParameter("needs --format json: other formats do not have it", param_hint="--uncertainty")
     if form is Format.NPY and path is None and sys.stdout.isatty():
         raise typer.BadParameter("an array cannot be shown on a terminal; name a file", param_hint="--output")
 

@@ -9,6 +9,7 @@ from embedwire.cli.given import InputArgument
 from embedwire.cli.receiver import Outcome, Pending
 from embedwire.errors import Failure
 from embedwire.results import Result, Segment
+from embedwire.vectors import Vector
 
 Write = Callable[[str], object]
 
@@ -55,14 +56,21 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "embedding_option": segment.embedding_option,
         "embedding_scope": segment.embedding_scope,
     }
-    return {
+    line = {
         "type": "segment",
         "input_index": segment.input_index,
         "input_key": segment.input_key,
         "segment_index": segment.segment_index,
         segment.modality: audio if segment.modality == "audio" else {},
-        "vector": {"dimensions": len(segment.vector), "values": segment.vector.tolist()},
+        "vector": _vector(segment.vector),
     }
+    if segment.uncertainty is not None:
+        line["uncertainty"] = _vector(segment.uncertainty)
+    return line
+
+
+def _vector(values: Vector) -> dict[str, Any]:
+    return {"dimensions": len(values), "values": values.tolist()}
 
 
 def _result(result: Result) -> dict[str, Any]:

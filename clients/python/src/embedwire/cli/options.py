@@ -161,6 +161,14 @@ Dimensions = Annotated[
         rich_help_panel=_CALL,
     ),
 ]
+Uncertainty = Annotated[
+    bool,
+    typer.Option(
+        "--uncertainty",
+        help="With --format json: the uncertainty of each value of the vectors, if the model reports it.",
+        rich_help_panel=_CALL,
+    ),
+]
 Truncation = Annotated[
     CutEnd | None,
     typer.Option(

@@ -38,6 +38,7 @@ class Session:
         timeout: deadline of each call, in seconds.
         max_retries: as in `CallOptions`.
         dimensions: as in `CallOptions`.
+        uncertainty: whether to request the uncertainty of vectors.
         target: address of the server.
         tls: whether to use TLS.
         tls_ca: trusted roots; implies TLS.
@@ -52,6 +53,7 @@ class Session:
     timeout: float | None
     max_retries: int | None
     dimensions: int | None = None
+    uncertainty: bool = False
     target: str
     tls: bool
     tls_ca: Path | None
@@ -112,4 +114,4 @@ class Session:
 
     @property
     def _options(self) -> Options:
-        return Options(self.model, self.max_retries, self.dimensions)
+        return Options(self.model, self.max_retries, self.dimensions, self.uncertainty)

@@ -39,9 +39,11 @@ class EmbeddingServiceStub(object):
     processes any input as a task, which it does with long audio (see ProcessingMode).
 
     Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
-    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request
-    MAY have `x-upstream-api-key`, the caller's own key for the upstream. A server that does not
-    accept such keys returns INVALID_ARGUMENT.
+    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. The trailers
+    `server-timing` (in the format of W3C Server Timing: `queue`, `upload`, `upstream` and `decode`,
+    each in milliseconds) and `embedwire-attempts` (upstream requests) have the sums over all inputs,
+    which run concurrently. A request MAY have `x-upstream-api-key`, the caller's own key for the
+    upstream. A server that does not accept such keys returns INVALID_ARGUMENT.
 
     Status: a fault of the whole request ends the call before any event. With one input, the failure
     of that input is the status of the call. With several inputs, the status is OK and each failure
@@ -93,9 +95,11 @@ class EmbeddingServiceServicer(object):
     processes any input as a task, which it does with long audio (see ProcessingMode).
 
     Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
-    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request
-    MAY have `x-upstream-api-key`, the caller's own key for the upstream. A server that does not
-    accept such keys returns INVALID_ARGUMENT.
+    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. The trailers
+    `server-timing` (in the format of W3C Server Timing: `queue`, `upload`, `upstream` and `decode`,
+    each in milliseconds) and `embedwire-attempts` (upstream requests) have the sums over all inputs,
+    which run concurrently. A request MAY have `x-upstream-api-key`, the caller's own key for the
+    upstream. A server that does not accept such keys returns INVALID_ARGUMENT.
 
     Status: a fault of the whole request ends the call before any event. With one input, the failure
     of that input is the status of the call. With several inputs, the status is OK and each failure
@@ -182,9 +186,11 @@ class EmbeddingService(object):
     processes any input as a task, which it does with long audio (see ProcessingMode).
 
     Metadata: a request MAY have `x-request-id` (at most 64 letters, digits and `-_.:`; other values
-    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. A request
-    MAY have `x-upstream-api-key`, the caller's own key for the upstream. A server that does not
-    accept such keys returns INVALID_ARGUMENT.
+    are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. The trailers
+    `server-timing` (in the format of W3C Server Timing: `queue`, `upload`, `upstream` and `decode`,
+    each in milliseconds) and `embedwire-attempts` (upstream requests) have the sums over all inputs,
+    which run concurrently. A request MAY have `x-upstream-api-key`, the caller's own key for the
+    upstream. A server that does not accept such keys returns INVALID_ARGUMENT.
 
     Status: a fault of the whole request ends the call before any event. With one input, the failure
     of that input is the status of the call. With several inputs, the status is OK and each failure

@@ -1,0 +1,1 @@
+"""Traces of OpenTelemetry, exported to a real receiver."""

@@ -1,0 +1,1 @@
+"""Tests of recording rules and alerts with promtool."""
