@@ -10,6 +10,7 @@ from collections.abc import Generator
 import pytest
 
 from embedwire_server.rpc.send_queue import SendQueues
+from tests.support.ports import held_port
 from tests.support.serving import until
 
 HOSTS = pytest.mark.parametrize(
@@ -24,7 +25,9 @@ HOSTS = pytest.mark.parametrize(
 
 
 @contextlib.contextmanager
-def connected(family: int, host: str, connect: str) -> Generator[tuple[socket.socket, socket.socket]]:
+def connected(
+    family: int, host: str, connect: str, own_port: int = 0
+) -> Generator[tuple[socket.socket, socket.socket]]:
     """The two ends of a connection: the server's, and that of a client with a small receive buffer."""
     with socket.socket(family) as listener:
         if family == socket.AF_INET6:
@@ -33,6 +36,9 @@ def connected(family: int, host: str, connect: str) -> Generator[tuple[socket.so
         listener.listen()
         with socket.socket(socket.AF_INET6 if ":" in connect else socket.AF_INET) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 10)
+            if own_port:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                client.bind((connect, own_port))
             client.connect((connect, listener.getsockname()[1]))
             server, _ = listener.accept()
             with server:
@@ -85,8 +91,8 @@ async def test_calls_of_a_connection_share_a_descriptor() -> None:
 async def test_a_new_connection_of_the_same_peer() -> None:
     """A connection that has been closed while calls wait is not taken for a later one with the same address."""
     queues = SendQueues()
-    with connected(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (server, client):
-        peer, own = f"ipv4:127.0.0.1:{client.getsockname()[1]}", client.getsockname()
+    with held_port() as port, connected(socket.AF_INET, "127.0.0.1", "127.0.0.1", port) as (server, client):
+        peer, own = f"ipv4:127.0.0.1:{port}", client.getsockname()
         async with queues.of(peer) as first:
             server.shutdown(socket.SHUT_RDWR)
             server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
