@@ -17,6 +17,7 @@ from embedwire_server.config.fields import (
     DIVIDED,
     DURATION,
     MAX_COUNT,
+    MIB,
     RELOADED,
     ByteCount,
     Count,
@@ -29,6 +30,7 @@ from embedwire_server.config.fields import (
     PositiveDuration,
     ValueName,
 )
+from embedwire_server.config.store_settings import CacheSettings, QuotaSettings
 from embedwire_server.core import proxies
 from embedwire_server.core.address import Address, parse_base_url
 from embedwire_server.core.inputs import Limits
@@ -37,7 +39,6 @@ from embedwire_server.core.proxies import Proxy
 
 SANDBOX = "sandbox"
 TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
-MIB = 1 << 20
 MAX_UPLOAD_BYTES = 4 << 30  # the most that the upstream accepts for audio
 MIN_WORKER_MEMORY = 128  # MiB; a new worker needs up to 100
 
@@ -387,6 +388,8 @@ class Settings(Group):
     assets: AssetsSettings = Field(default_factory=AssetsSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
+    quota: QuotaSettings = Field(default_factory=QuotaSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
     request_limits: RequestLimits = Field(default_factory=RequestLimits)
     models: Annotated[tuple[Model, ...], RELOADED] = Field(
         default=(), description="additional models, in the file only"

@@ -55,6 +55,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _of_places(settings)
     yield from _of_access(settings)
     yield from _of_workers(settings)
+    yield from _of_quota(settings)
 
 
 def _of_models(settings: Settings) -> Iterator[Conflict]:
@@ -119,3 +120,11 @@ def _of_workers(settings: Settings) -> Iterator[Conflict]:
         last = port + workers - 1
         fault = f"each worker needs a metrics port of its own, and {port} to {last} exceed {LAST_PORT}"
         yield ("metrics_listen", "workers"), f"{fault}: lower --workers or the port of --metrics-listen"
+
+
+def _of_quota(settings: Settings) -> Iterator[Conflict]:
+    quota = settings.quota
+    if quota.store is not None and quota.replicas is None:
+        yield ("quota_replicas", "quota_store"), "set --quota-replicas to the number of replicas"
+    if quota.store is None and quota.replicas is not None:
+        yield ("quota_store", "quota_replicas"), "needs --quota-store: without it, replicas share nothing"

@@ -105,6 +105,7 @@ class Gateway:
             request.upstream_key,
             request.caller,
             request.has_uncertainty,
+            tenant=request.tenant,
             queue=queued,
             began=asyncio.get_running_loop().time() - queued,
         )

@@ -15,9 +15,10 @@ from typing import Any, Self
 import structlog
 
 from embedwire_server.assembly import embedded_sandbox
+from embedwire_server.config.fields import MIB
 from embedwire_server.config.per_worker import worker_share
 from embedwire_server.config.setting_table import changed
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.settings import Settings
 from embedwire_server.process.port_reservation import reserve_port
 from embedwire_server.process.worker import START_TIMEOUT, Timeouts, Worker
 

@@ -4,7 +4,8 @@ import math
 import random
 from typing import NamedTuple, Self
 
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.fields import MIB
+from embedwire_server.config.settings import Settings
 
 LIFESPAN_JITTER = 0.1  # the fraction by which the limits are lowered at most
 
