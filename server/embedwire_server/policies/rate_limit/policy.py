@@ -16,6 +16,7 @@ from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.rate_limit.capacity import Windows
 from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT, RateLimiter
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
@@ -107,17 +108,17 @@ class RateLimiters:
         limiter = self._limiters.get((None, modality))
         if limiter is None:
             limiter = self._limiters[None, modality] = RateLimiter(
-                modality, self._limits.get(modality, ()), self._metrics
+                modality, Windows(self._limits.get(modality, ())), self._metrics
             )
         return limiter
 
     def _of_caller(self, credential: str, host: str, modality: Modality, limiter: RateLimiter | None) -> RateLimiter:
         if limiter is None and self._limited_credentials(host) >= MAX_LIMITED_CREDENTIALS:
             return _get_or_create(
-                self._shared, (host, modality), lambda: RateLimiter(modality, (), self._metrics, is_shared=True)
+                self._shared, (host, modality), lambda: RateLimiter(modality, Windows(()), self._metrics, is_shared=True)
             )
         limiter = _get_or_create(
-            self._limiters, (credential, modality), lambda: RateLimiter(modality, (), self._metrics)
+            self._limiters, (credential, modality), lambda: RateLimiter(modality, Windows(()), self._metrics)
         )
         limiter.host = host
         return limiter
