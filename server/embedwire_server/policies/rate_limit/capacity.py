@@ -1,4 +1,4 @@
-"""What a rate limiter asks before it grants a reservation: may it, and when? `Windows` is the capacity of one server.
+"""Interface of the capacity of a rate limiter: `Windows` of one server, or `SharedCapacity` of several.
 
 Times are seconds of the event loop's clock.
 """
@@ -7,11 +7,35 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from embedwire_server.policies.rate_limit.reservation import Reservation
-from embedwire_server.policies.rate_limit.sliding_window import LimitUsage, RateLimit, SlidingWindow
+from embedwire_server.policies.rate_limit.sliding_window import LimitUsage, RateLimit
+
+
+class Waiters(Protocol):
+    """The calls that wait for capacity."""
+
+    def deadlines(self) -> Sequence[float]:
+        """Return their deadlines."""
+        ...
+
+    def capacity_changed(self) -> None:
+        """Grant what is available now."""
+        ...
+
+    def refuse(self, available_at: float, limit: RateLimit | None) -> None:
+        """Reject those whose deadline is not later than this time, before which there is no capacity."""
+        ...
+
+    def learn_back_off(self, seconds: float) -> None:
+        """Start a back-off that another server has recorded."""
+        ...
 
 
 class Capacity(Protocol):
     """Capacity of a credential for a modality."""
+
+    def serve(self, waiters: Waiters) -> None:
+        """Set who waits for it; called once."""
+        ...
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
@@ -47,67 +71,10 @@ class Capacity(Protocol):
         """Record that the upstream asked to wait."""
         ...
 
-    def lack_demand(self) -> None:
+    def end_demand(self) -> None:
         """Note that no call waits any more."""
         ...
 
     def usage(self, now: float) -> list[LimitUsage]:
         """Return the usage of each limit. Thread-safe."""
         ...
-
-
-class Windows:
-    """Sliding windows of one server: capacity without a store, whose methods need no I/O."""
-
-    def __init__(self, limits: Sequence[RateLimit]) -> None:
-        self._windows: list[SlidingWindow] = []
-        self.counts_media = False
-        self.limit(limits)
-
-    def limit(self, limits: Sequence[RateLimit]) -> None:
-        """Change the limits; a limit of an existing name keeps its usage."""
-        before = {window.limit.name: window for window in self._windows}
-        self._windows = [before.get(limit.name) or SlidingWindow(limit) for limit in limits]
-        for window, limit in zip(self._windows, limits, strict=True):
-            window.set_limit(limit)
-        self.counts_media = any(limit.is_media for limit in limits)
-
-    def available_at(
-        self, start: float, minutes: float, ahead: Sequence[Reservation] = ()
-    ) -> tuple[float, RateLimit | None]:
-        """Return when a reservation with these ahead is possible, and the deciding limit."""
-        latest, binding = start, None
-        for window in self._windows:
-            if window.limit.is_media:
-                available_at = window.available_at(start, minutes, sum(reservation.minutes for reservation in ahead))
-            else:
-                available_at = window.available_at(start, 1.0, len(ahead))
-            if available_at > latest:
-                latest, binding = available_at, window.limit
-        return latest, binding
-
-    def take(self, now: float, reservation: Reservation) -> bool:
-        """Count a reservation."""
-        for window in self._windows:
-            usage = window.consume(now, reservation.minutes if window.limit.is_media else 1.0)
-            if window.limit.is_media:
-                reservation.media.append((window, usage))
-        return True
-
-    def reconcile(self, now: float, reservation: Reservation, minutes: float) -> None:
-        """Replace the minutes of a reservation by those that the upstream found."""
-        for window, usage in reservation.media:
-            window.adjust(now, usage, minutes - reservation.minutes)
-
-    def give_back(self, reservation: Reservation) -> None:
-        """Do nothing: the attempt counts, as others that fail before they are sent."""
-
-    def back_off(self, seconds: float) -> None:
-        """Do nothing: no other server shares the limits."""
-
-    def lack_demand(self) -> None:
-        """Do nothing: nothing is held for calls that wait."""
-
-    def usage(self, now: float) -> list[LimitUsage]:
-        """Return the usage of each limit. Thread-safe."""
-        return [window.usage(now) for window in self._windows]

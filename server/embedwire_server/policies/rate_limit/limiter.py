@@ -22,6 +22,7 @@ from embedwire_server.policies.rate_limit.usage import ModalityUsage, usage_of
 from embedwire_server.upstreams.base import EmbedCall, UpstreamLimit
 
 UPSTREAM_LIMIT = "upstream"
+_SAME_SECONDS = 0.1  # a back-off that ends this much later is the same one, reported by another server
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,9 +49,7 @@ class RateLimiter:
         reported: the limits in the headers of the upstream's last response that had some, and when that arrived.
     """
 
-    def __init__(
-        self, modality: Modality, capacity: Capacity, metrics: Metrics, *, is_shared: bool = False
-    ) -> None:
+    def __init__(self, modality: Modality, capacity: Capacity, metrics: Metrics, *, is_shared: bool = False) -> None:
         self._modality = modality
         self._metrics = metrics
         self._is_shared = is_shared
@@ -64,6 +63,7 @@ class RateLimiter:
         self._probe: Reservation | None = None
         self._waiting = metrics.rate_limit_queue_length.labels(modality)
         self._seconds = metrics.rate_limit_wait_seconds.labels(modality)
+        capacity.serve(self)
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
@@ -177,15 +177,40 @@ class RateLimiter:
             self._dispatch()
 
     def _start_back_off(self, seconds: float, *, wants_probe: bool) -> None:
-        now = asyncio.get_running_loop().time()
         self._metrics.rate_limit_backoffs.labels(self._modality).inc()
+        self._capacity.back_off(seconds)
+        self._hold(asyncio.get_running_loop().time(), seconds, wants_probe=wants_probe)
+
+    def _hold(self, now: float, seconds: float, *, wants_probe: bool) -> None:
         if not self._back_off.start(now, seconds):
             return
-        self._wants_probe, until = wants_probe, self._back_off.until
+        self._wants_probe = wants_probe
+        self.refuse(self._back_off.until, None)
+
+    def deadlines(self) -> Sequence[float]:
+        """Return the deadlines of the calls that wait."""
+        return [waiting.call.deadline for waiting in self._queue if not waiting.granted.done()]
+
+    def capacity_changed(self) -> None:
+        """Grant what is available now."""
+        if self._queue:
+            self._dispatch()
+
+    def refuse(self, available_at: float, limit: RateLimit | None) -> None:
+        """Reject waiting calls whose deadline is not later than this time, before which there is no capacity."""
         for waiting in self._queue:
-            if until >= waiting.call.deadline and not waiting.granted.done():
-                rejection = self._rejection(None, until - now, waiting.call.deadline - now)
-                waiting.granted.set_exception(rejection)
+            if available_at >= waiting.call.deadline and not waiting.granted.done():
+                self._refuse(waiting, available_at, limit)
+
+    def learn_back_off(self, seconds: float) -> None:
+        """Start a back-off that another server has recorded; it ends with a probe, since it may be a guess."""
+        now = asyncio.get_running_loop().time()
+        if now + seconds > self._back_off.until + _SAME_SECONDS:
+            self._hold(now, seconds, wants_probe=True)
+
+    def _refuse(self, waiting: _Waiting, available_at: float, limit: RateLimit | None) -> None:
+        now = asyncio.get_running_loop().time()
+        waiting.granted.set_exception(self._rejection(limit, available_at - now, waiting.call.deadline - now))
 
     def _ahead(self, call: EmbedCall) -> Sequence[Reservation]:
         """Return the reservations ahead of a call that is queued now."""
@@ -211,17 +236,19 @@ class RateLimiter:
             waiting = self._queue.peek()
             if not waiting.granted.done():  # done if it was cancelled or has failed, and is not removed yet
                 available_at, limit = self._available_at(now, waiting.reservation.minutes)
-                if now < available_at < math.inf:
+                if available_at >= waiting.call.deadline:  # a limit was lowered meanwhile, or other servers used it
+                    self._refuse(waiting, available_at, limit)
+                elif available_at > now:
                     self._schedule(available_at)
                     return
-                if available_at > now:  # the limit was lowered meanwhile
-                    waiting.granted.set_exception(self._rejection(limit, available_at, waiting.call.deadline - now))
-                else:
-                    if not self._capacity.take(now, waiting.reservation):
-                        return
+                elif self._capacity.take(now, waiting.reservation):
                     self._grant(waiting.reservation, now)
                     waiting.granted.set_result(None)
+                else:
+                    return
             self._queue.pop()
+        if not self._queue:
+            self._capacity.end_demand()
 
     def _schedule(self, at: float) -> None:
         self._timer = asyncio.get_running_loop().call_at(at, self._dispatch)
