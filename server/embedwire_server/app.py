@@ -60,7 +60,7 @@ class App:
         is_retired: whether its ports are released for a successor; see `retire`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - independent options
         self,
         settings: Settings,
         *,

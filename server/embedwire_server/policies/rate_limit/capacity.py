@@ -46,7 +46,7 @@ class Capacity(Protocol):
     """Capacity of a credential for a modality."""
 
     def serve(self, waiters: Waiters) -> None:
-        """Set who waits for it; called once."""
+        """Set the calls that wait for it; called once."""
         ...
 
     def limit(self, limits: Sequence[RateLimit]) -> None:

@@ -25,7 +25,7 @@ _PAUSE_SECONDS = 0.1  # after an answer that grants nothing, although the limits
 class SharedCapacity:
     """Capacity of a modality; see `Capacity`.
 
-    A permit of a lease is used at once. If there is none, more are asked for in the background. The windows record each
+    A permit of a lease is used without waiting. If there is none, more are asked for in the background. The windows record each
     attempt of this server. They restrict it to its part of the limits while the store is unavailable, and as long as
     the store does not know the usage of all servers.
 
@@ -48,7 +48,7 @@ class SharedCapacity:
         quota.join(self)
 
     def serve(self, waiters: Waiters) -> None:
-        """Set who waits for it; called once."""
+        """Set the calls that wait for it; called once."""
         self._waiters = waiters
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
