@@ -16,8 +16,8 @@ from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
 from embedwire_server.policies.rate_limit.store import Demand, Lease, QuotaStore, QuotaStoreUnavailable, UsageHistory
 
 WATCH_SECONDS = 1.0  # between two requests without need of permits
-# A method of the store ends within 50 ms; one that does not is cancelled after 0.1 s. The time is counted in short waits:
-# while the event loop is blocked, as at the start of the server, only one of them passes.
+# A method of the store ends within 50 ms; one that does not is cancelled after 0.1 s. The time is counted in short
+# waits: while the event loop is blocked, as at the start of the server, only one of them passes.
 WAITS, WAIT_SECONDS = 10, 0.01
 # After the store was unavailable: time in which all servers notice that it is back, and report what they have used.
 SETTLING_SECONDS = 2.5
