@@ -21,6 +21,7 @@ from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
+from embedwire_server.policies.rate_limit.store import QuotaStore
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.grpcio import guard
@@ -50,6 +51,7 @@ class App:
         shares_port: whether other servers with this option may listen on its port.
         has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
         replacements: for the metrics, how many workers it has replaced, by the reason.
+        quota_store: the store of the rate limits that it shares with other workers.
 
     Attributes:
         target: HOST:PORT of gRPC, with the port that was bound.
@@ -58,7 +60,7 @@ class App:
         is_retired: whether its ports are released for a successor; see `retire`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all but one of them by name
         self,
         settings: Settings,
         *,
@@ -66,9 +68,11 @@ class App:
         shares_port: bool = False,
         has_metrics: bool = True,
         replacements: Mapping[str, int] | None = None,
+        quota_store: QuotaStore | None = None,
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
+        self._quota_store = quota_store
         self._options = ServerOptions(
             max_message_bytes=settings.request_limits.message_bytes,
             stall_timeout=settings.server.write_stall_timeout,
