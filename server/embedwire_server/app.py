@@ -50,6 +50,7 @@ class App:
         sandbox_url: the sandbox to use if the settings select it; None starts one.
         shares_port: whether other servers with this option may listen on its port.
         has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
+        quota_store: the store through which servers share the rate limits; None without.
         replacements: for the metrics, how many workers it has replaced, by the reason.
         quota_store: the store of the rate limits that it shares with other workers.
 
@@ -67,6 +68,7 @@ class App:
         sandbox_url: str | None = None,
         shares_port: bool = False,
         has_metrics: bool = True,
+        quota_store: QuotaStore | None = None,
         replacements: Mapping[str, int] | None = None,
         quota_store: QuotaStore | None = None,
     ) -> None:
@@ -93,7 +95,8 @@ class App:
         self._admission = LoadShedder(self._metrics, **capacities(settings.concurrency))
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
-        self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
+        self._quota = assembly.shared_quota(settings, quota_store, self._metrics, self._readiness)
+        self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics, self._quota)
         self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
         self.target = ""
         self.health_target = ""
@@ -151,6 +154,8 @@ class App:
         await resources.start()
         await report(resources.lacking)
         self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
+        if self._quota is not None:
+            await stack.enter_async_context(self._quota.running())
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
