@@ -52,7 +52,6 @@ class App:
         has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
         quota_store: the store through which servers share the rate limits; None without.
         replacements: for the metrics, how many workers it has replaced, by the reason.
-        quota_store: the store of the rate limits that it shares with other workers.
 
     Attributes:
         target: HOST:PORT of gRPC, with the port that was bound.
@@ -68,13 +67,11 @@ class App:
         sandbox_url: str | None = None,
         shares_port: bool = False,
         has_metrics: bool = True,
-        quota_store: QuotaStore | None = None,
         replacements: Mapping[str, int] | None = None,
         quota_store: QuotaStore | None = None,
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
-        self._quota_store = quota_store
         self._options = ServerOptions(
             max_message_bytes=settings.request_limits.message_bytes,
             stall_timeout=settings.server.write_stall_timeout,
