@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from embedwire_server import __version__
 from embedwire_server.core.models import Modality
+from embedwire_server.core.results import CacheStatus
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
 from embedwire_server.observability.log_collector import LogCollector
 from embedwire_server.observability.recent_calls import RecentCalls
@@ -53,6 +54,7 @@ class Metrics:
         self._admission(registry)
         self._retries(registry)
         self._pacing(registry)
+        self._cache(registry)
         Gauge(
             "embedwire_upstream_info", "Configured upstream; the value is 1.", ("upstream",), registry=registry
         ).labels(upstream).set(1)
@@ -254,3 +256,24 @@ class Metrics:
             "What a rate limit still allows now, by limit (upstream: by its last response).",
             limit,
         )
+
+    def _cache(self, registry: CollectorRegistry) -> None:
+        counter = partial(CounterFamily, registry=registry)
+        self.cache_inputs = counter(
+            "embedwire_cache_inputs",
+            "Inputs whose results may be reused, by whether they were: hit, coalesced or miss.",
+            ("modality", "status"),
+        )
+        for modality in Modality:
+            for status in CacheStatus:
+                self.cache_inputs.labels(modality, status)
+        self.cache_bytes = Gauge("embedwire_cache_bytes", "Size of the results in memory.", registry=registry)
+        self.cache_entries = Gauge("embedwire_cache_entries", "Results in memory.", registry=registry)
+        self.cache_evictions = counter(
+            "embedwire_cache_evictions", "Results in memory that were removed because the cache was full.", ()
+        ).labels()
+        self.cache_discarded = counter(
+            "embedwire_cache_discarded_entries",
+            "Results from Redis that were discarded because they are damaged or of another version.",
+            (),
+        ).labels()

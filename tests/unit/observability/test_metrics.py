@@ -10,6 +10,7 @@ from embedwire_server.config.setting_table import ALL
 from embedwire_server.core.errors import Reason
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.models import BUILT_IN, Modality
+from embedwire_server.core.results import CacheStatus
 from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
 from embedwire_server.observability.resource_monitor import CHECKED
 from embedwire_server.policies.rate_limit.policy import configured
@@ -70,6 +71,7 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "rate_limit_rejections": of_limits,
         "rate_limit_amount": of_limits,
         "rate_limit_remaining": of_limits,
+        "cache_inputs": list(itertools.product(Modality, CacheStatus)),
     }
 
 
