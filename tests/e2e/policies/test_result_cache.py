@@ -1,5 +1,6 @@
 """The result cache, end to end: a result that was computed before is returned without an upstream request."""
 
+import grpc
 import pytest
 
 from embedwire.v1 import embedding_pb2 as pb
@@ -32,13 +33,13 @@ class Counting:
 
 async def embed(
     served: Served, *inputs: pb.Input, token: str = "", key: str = ""
-) -> tuple[list[pb.EmbeddingEvent], str]:
+) -> tuple[list[pb.CreateEmbeddingResponse], str]:
     """Return the responses of a call, and its trailer about the cache."""
     metadata = [*bearer(token)] if token else []
     metadata += [("x-upstream-api-key", key)] if key else []
     call = served.stub.CreateEmbedding(request(*inputs), timeout=20, metadata=metadata)
     responses = [response async for response in call]
-    return responses, dict(await call.trailing_metadata()).get("embedwire-cache", "")
+    return responses, str(dict(await call.trailing_metadata()).get("embedwire-cache", ""))
 
 
 async def test_hit(scripted: Scripted) -> None:
@@ -112,7 +113,7 @@ async def test_failures_are_not_stored(scripted: Scripted) -> None:
     script.status = 400
     async with scripted(script, cache_store="memory") as (served, upstream):
         call = served.stub.CreateEmbedding(request(text_input()), timeout=20)
-        with pytest.raises(Exception, match="later") as caught:
+        with pytest.raises(grpc.aio.AioRpcError, match="later") as caught:
             await call.read()
         assert failed(caught.value).trailers["embedwire-cache"] == "miss=1"
         script.status = 200
