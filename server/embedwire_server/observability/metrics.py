@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from embedwire_server import __version__
 from embedwire_server.core.models import Modality
-from embedwire_server.core.results import CacheStatus
+from embedwire_server.observability.cache_metrics import CacheMetrics
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
 from embedwire_server.observability.log_collector import LogCollector
 from embedwire_server.observability.recent_calls import RecentCalls
+from embedwire_server.observability.store_metrics import StoreMetrics
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
@@ -28,7 +29,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 
-class Metrics:
+class Metrics(StoreMetrics, CacheMetrics):
     """All metrics of a server.
 
     Args:
@@ -55,6 +56,7 @@ class Metrics:
         self._retries(registry)
         self._pacing(registry)
         self._cache(registry)
+        self._stores(registry, histogram)
         Gauge(
             "embedwire_upstream_info", "Configured upstream; the value is 1.", ("upstream",), registry=registry
         ).labels(upstream).set(1)
@@ -256,24 +258,3 @@ class Metrics:
             "What a rate limit still allows now, by limit (upstream: by its last response).",
             limit,
         )
-
-    def _cache(self, registry: CollectorRegistry) -> None:
-        counter = partial(CounterFamily, registry=registry)
-        self.cache_inputs = counter(
-            "embedwire_cache_inputs",
-            "Inputs whose results may be reused, by whether they were: hit, coalesced or miss.",
-            ("modality", "status"),
-        )
-        for modality in Modality:
-            for status in CacheStatus:
-                self.cache_inputs.labels(modality, status)
-        self.cache_bytes = Gauge("embedwire_cache_bytes", "Size of the results in memory.", registry=registry)
-        self.cache_entries = Gauge("embedwire_cache_entries", "Results in memory.", registry=registry)
-        self.cache_evictions = counter(
-            "embedwire_cache_evictions", "Results in memory that were removed because the cache was full.", ()
-        ).labels()
-        self.cache_discarded = counter(
-            "embedwire_cache_discarded_entries",
-            "Results from Redis that were discarded because they are damaged or of another version.",
-            (),
-        ).labels()
