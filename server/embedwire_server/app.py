@@ -153,7 +153,7 @@ class App:
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
-        store = assembly.result_store(settings, self._metrics)
+        store = await stack.enter_async_context(assembly.result_store(settings, self._metrics))
         self._caching = [upstream.keys] if store is None else [upstream.keys, store]
         limited = assembly.with_reuse(limited, upstream.keys, store)
         if self._tracing is not None:

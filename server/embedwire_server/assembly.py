@@ -10,6 +10,7 @@ import structlog
 
 from embedwire_server import __version__
 from embedwire_server.config import otel_variables, sources
+from embedwire_server.config.redis_url import RedisUrl
 from embedwire_server.config.settings import Settings
 from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.exception_logging import describe
@@ -19,9 +20,11 @@ from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.cache.key import ResultKeys
 from embedwire_server.policies.cache.memory_store import MemoryStore
 from embedwire_server.policies.cache.policy import CachePolicy
+from embedwire_server.policies.cache.redis_store import RedisStore
 from embedwire_server.policies.cache.store import ResultStore
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.redis_connection import RedisConnection
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc.decode import RequestReader
@@ -101,10 +104,20 @@ def with_policies(
     return upstream
 
 
-def result_store(settings: Settings, metrics: Metrics) -> ResultStore | None:
-    """Build the store of results; None if they are not cached."""
+@contextlib.asynccontextmanager
+async def result_store(settings: Settings, metrics: Metrics) -> AsyncGenerator[ResultStore | None]:
+    """Build the store of results, and close its connections in the end; None if results are not cached.
+
+    Raises:
+        RuntimeError: the store is Redis, and its package is missing.
+    """
     cache = settings.cache
-    return None if cache.store is None else MemoryStore(cache.max_bytes, cache.max_age, metrics)
+    if isinstance(cache.store, RedisUrl):
+        store = RedisStore(RedisConnection(cache.store, "cache", metrics), cache.max_age, metrics)
+        async with store.running():
+            yield store
+    else:
+        yield None if cache.store is None else MemoryStore(cache.max_bytes, cache.max_age, metrics)
 
 
 def with_reuse(upstream: Upstream, keys: ResultKeys, store: ResultStore | None) -> Upstream:

@@ -2,7 +2,8 @@
 
 key           content-addressed key of an input
 policy        the policy
-entry         a cached result, and its form for stores outside of this process
+entry         a cached result
+entry_codec   form of an entry outside of this process
 store         interface of a store
 memory_store  store in the memory of this process
 redis_store   store that replicas share

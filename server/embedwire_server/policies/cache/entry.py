@@ -63,6 +63,11 @@ class Entry(NamedTuple):
             None if summary.input_tokens is None else tuple(summary.input_tokens.items()),
         )
 
+    @property
+    def vector_bytes(self) -> int:
+        """Size of all vectors and uncertainties."""
+        return sum(len(segment.vector) + len(segment.uncertainty or b"") for segment in self.segments)
+
     def copies(self) -> list[Segment]:
         """Return the segments for one caller."""
         return [Segment(*segment) for segment in self.segments]
