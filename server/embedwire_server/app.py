@@ -52,6 +52,7 @@ class App:
         has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
         quota_store: the store through which servers share the rate limits; None without.
         replacements: for the metrics, how many workers it has replaced, by the reason.
+        quota_store: the store of the rate limits that it shares with other workers.
 
     Attributes:
         target: HOST:PORT of gRPC, with the port that was bound.
@@ -60,7 +61,7 @@ class App:
         is_retired: whether its ports are released for a successor; see `retire`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all but one of them by name
         self,
         settings: Settings,
         *,
@@ -69,9 +70,11 @@ class App:
         has_metrics: bool = True,
         quota_store: QuotaStore | None = None,
         replacements: Mapping[str, int] | None = None,
+        quota_store: QuotaStore | None = None,
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
+        self._quota_store = quota_store
         self._options = ServerOptions(
             max_message_bytes=settings.request_limits.message_bytes,
             stall_timeout=settings.server.write_stall_timeout,
