@@ -17,6 +17,10 @@ from embedwire_server.observability.exemplars import ExemplarHistogramFamily
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.readiness import Readiness
 from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.cache.key import ResultKeys
+from embedwire_server.policies.cache.memory_store import MemoryStore
+from embedwire_server.policies.cache.policy import CachePolicy
+from embedwire_server.policies.cache.store import ResultStore
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
@@ -45,11 +49,12 @@ log = structlog.get_logger(__name__)
 
 
 class TwelveLabs(NamedTuple):
-    """The upstream: the client that sends its requests, what chooses among them, and what deletes its assets."""
+    """The upstream: the client, what chooses among requests, what deletes assets, and the keys of its results."""
 
     client: HttpClient
     router: Upstream
     cleanup: AssetCleanup
+    keys: ResultKeys
 
 
 def metrics(settings: Settings) -> Metrics:
@@ -110,6 +115,23 @@ def with_policies(
     return upstream
 
 
+def result_store(settings: Settings, metrics: Metrics) -> ResultStore | None:
+    """Build the store of results; None if they are not cached."""
+    cache = settings.cache
+    return None if cache.store is None else MemoryStore(cache.max_bytes, cache.max_age, metrics)
+
+
+def with_reuse(upstream: Upstream, keys: ResultKeys, store: ResultStore | None) -> Upstream:
+    """Wrap an upstream, with its policies, in those that reuse results: a reused one waits in no queue of the others.
+
+    Args:
+        upstream: the upstream.
+        keys: inputs with the same key have the same result.
+        store: has the results; None if they are not cached.
+    """
+    return upstream if store is None else CachePolicy(upstream, keys, store)
+
+
 @contextlib.asynccontextmanager
 async def twelvelabs(
     settings: Settings, metrics: Metrics, sandbox_url: str | None, tracing: "Tracing | None" = None
@@ -147,7 +169,9 @@ async def twelvelabs(
         assets, tasks = AssetStore(client, v2, settings.assets.deployment), TaskUpstream(client, v2)
         cleanup = AssetCleanup(assets, tasks, metrics, settings.assets.max_age, settings.assets.cleanup_interval)
         await stack.enter_async_context(cleanup.running(has_job=key is not None))
-        yield TwelveLabs(client, Router(client, V1Dialect(base_url, key, user_agent), v2, assets, tasks), cleanup)
+        keys = ResultKeys(base_url, key, has_urls=settings.cache.urls)
+        router = Router(client, V1Dialect(base_url, key, user_agent), v2, assets, tasks)
+        yield TwelveLabs(client, router, cleanup, keys)
 
 
 @contextlib.asynccontextmanager
