@@ -160,7 +160,7 @@ class SlidingWindow:
 
     def recorded(self, now: float) -> list[Usage]:
         """Return the usage that counts now."""
-        self._forget(now)
+        self.forget(now)
         return list(self._usages)
 
     def usage(self, now: float) -> LimitUsage:
