@@ -149,7 +149,7 @@ class App:
         self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
-            upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
+            upstream.router, self._metrics, settings.cache, self._concurrency, self._budget, self._rate_limiters
         )
         if self._tracing is not None:
             limited = self._tracing.policy(limited)

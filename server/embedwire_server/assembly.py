@@ -11,12 +11,15 @@ import structlog
 from embedwire_server import __version__
 from embedwire_server.config import otel_variables, sources
 from embedwire_server.config.settings import Settings
+from embedwire_server.config.store_settings import CacheSettings
 from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.exemplars import ExemplarHistogramFamily
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
+from embedwire_server.policies.input_key import key_of
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
@@ -77,9 +80,10 @@ async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]
         yield built
 
 
-def with_policies(
+def with_policies(  # noqa: PLR0913, PLR0917 - the state of the policies
     upstream: Upstream,
     metrics: Metrics,
+    cache: CacheSettings,
     concurrency: ConcurrencyLimiter,
     budget: RetryBudget,
     rate_limiters: RateLimiters,
@@ -91,6 +95,8 @@ def with_policies(
         functools.partial(RateLimitPolicy, rate_limiters=rate_limiters),  # for every attempt
         functools.partial(AttemptPolicy, metrics=metrics),
     ]
+    if cache.coalescing or cache.store is not None:
+        policies.insert(0, functools.partial(CoalescingPolicy, key_of=key_of))
     for policy in reversed(policies):
         upstream = policy(upstream)
     return upstream
