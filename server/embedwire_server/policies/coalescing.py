@@ -2,18 +2,17 @@
 
 import asyncio
 import contextvars
-import copy
-from collections.abc import Awaitable, Callable, Hashable
 
-from embedwire_server.core.inputs import FileSource, ImageInput, Input
+from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.observability import trace_context
 from embedwire_server.observability.log_lines import request_id
+from embedwire_server.policies.cache.entry import Entry
+from embedwire_server.policies.cache.key import ResultKeys
 from embedwire_server.policies.flight import Flight, Outcome
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
-# Returns the identity of the result of an input; None if it shares no request.
-KeyOf = Callable[[EmbedCall], Awaitable[Hashable | None]]
+_Key = tuple[bytes, int | None]
 
 
 class CoalescingPolicy:
@@ -24,33 +23,31 @@ class CoalescingPolicy:
 
     Args:
         upstream: the next one.
-        key_of: returns the identity of a result.
+        keys: computes the keys: inputs with the same key have the same result.
     """
 
-    def __init__(self, upstream: Upstream, key_of: KeyOf) -> None:
+    def __init__(self, upstream: Upstream, keys: ResultKeys) -> None:
         self._upstream = upstream
-        self._key_of = key_of
-        self._flights: dict[Hashable, Flight] = {}  # those that can be joined
+        self._keys = keys
+        self._flights: dict[_Key, Flight] = {}  # those that can be joined
         self._tasks: set[asyncio.Task[Outcome]] = set()  # the event loop has weak references only
 
     async def embed(self, call: EmbedCall, emit: Emit) -> ReplySummary:
         """Embed one input, together with identical ones; see `Upstream`."""
-        found = await self._key_of(call)
+        found = None if call.modality is Modality.AUDIO else await self._keys.of(call)
         if found is None:
             return await self._upstream.embed(call, emit)
-        key = (found, *_behaviour(call))
+        key = found, call.max_retries  # which changes how a flight fails
         while True:
             flight = self._flights.get(key) or self._start(key, call)
             outcome = await self._outcome(key, flight, call)
-            if not isinstance(outcome, BaseException):
-                break
+            if isinstance(outcome, Entry):
+                await emit(outcome.copies())
+                return outcome.summary(call.input)
             if not flight.may_be_repeated(outcome, call):
                 raise flight.failure(outcome)
-        segments, summary = outcome
-        await emit([copy.copy(segment) for segment in segments])
-        return _own_summary(summary, call.input)
 
-    def _start(self, key: Hashable, call: EmbedCall) -> Flight:
+    def _start(self, key: _Key, call: EmbedCall) -> Flight:
         flight = self._flights[key] = Flight(call)
 
         async def run() -> Outcome:
@@ -65,12 +62,12 @@ class CoalescingPolicy:
         flight.task.add_done_callback(self._tasks.discard, context=context)
         return flight
 
-    def _forget(self, key: Hashable, flight: Flight) -> None:
+    def _forget(self, key: _Key, flight: Flight) -> None:
         """Let no more callers join a flight; another of the same key may have started since."""
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    async def _outcome(self, key: Hashable, flight: Flight, call: EmbedCall) -> Outcome:
+    async def _outcome(self, key: _Key, flight: Flight, call: EmbedCall) -> Outcome:
         """Wait for the outcome. The last caller that leaves before it cancels the flight, and waits for its end."""
         seat = flight.join(call)
         try:
@@ -82,21 +79,6 @@ class CoalescingPolicy:
                 flight.task.cancel()
                 await asyncio.wait([flight.task])
             seat.add_statistics()
-
-
-def _behaviour(call: EmbedCall) -> tuple[Hashable, ...]:
-    """Return what changes a flight besides its result: its retries, and the type of its file."""
-    source = call.input.source if isinstance(call.input, ImageInput) else None
-    return call.max_retries, source.media_type if isinstance(source, FileSource) else None
-
-
-def _own_summary(summary: ReplySummary, item: Input) -> ReplySummary:
-    """Return a copy for one caller, with the name of its file."""
-    own = copy.copy(summary)
-    own.input_tokens = None if summary.input_tokens is None else dict(summary.input_tokens)
-    if summary.input_filename is not None and isinstance(item, ImageInput) and isinstance(item.source, FileSource):
-        own.input_filename = item.source.file_name
-    return own
 
 
 def _context() -> contextvars.Context:

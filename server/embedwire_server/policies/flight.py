@@ -10,14 +10,15 @@ from types import TracebackType
 from embedwire_server.core.cancellation import cancellation_requested
 from embedwire_server.core.errors import DeadlineExceeded, GatewayError, RateLimited, Reason, UpstreamFailure
 from embedwire_server.core.inputs import FileSource, ImageInput, Input, content_of
-from embedwire_server.core.results import CacheStatus, ReplySummary, Segment
+from embedwire_server.core.results import CacheStatus, Segment
+from embedwire_server.policies.cache.entry import CachedSegment, Entry
 from embedwire_server.policies.shared_content import SharedContent
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 
 # A text or an image has one segment. The flight keeps its segments until its end, so their number has to be limited.
 MAX_SEGMENTS = 16
 
-Outcome = tuple[list[Segment], ReplySummary] | BaseException
+Outcome = Entry | BaseException
 
 
 class Flight:
@@ -37,7 +38,7 @@ class Flight:
         self._first_deadline = starter.deadline
         self._waiting: dict[EmbedCall, None] = {}  # in the order in which they joined
         self._attributed = 0  # attempts that belong to a caller that has left
-        self._segments: list[Segment] = []
+        self._segments: list[CachedSegment] = []
         self._traceback: TracebackType | None = None
         content = content_of(starter.input)
         self._content = None if content is None else SharedContent()
@@ -91,10 +92,10 @@ class Flight:
                 error.__traceback__ = error.__cause__ = error.__context__ = None  # break reference cycles
             self._traceback = error.__traceback__
             return error
-        return self._segments, summary
+        return Entry.of(self._segments, self.call.upstream, summary)
 
     async def _keep(self, segments: list[Segment]) -> None:
-        self._segments += segments
+        self._segments += map(CachedSegment.of, segments)
         if len(self._segments) > MAX_SEGMENTS:
             text = f"the upstream's response has more than {MAX_SEGMENTS} segments for one {self.call.modality}"
             raise UpstreamFailure(Reason.UPSTREAM_MALFORMED_REPLY, text)

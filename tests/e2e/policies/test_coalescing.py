@@ -250,3 +250,20 @@ async def test_after_an_answer(scripted: Scripted) -> None:
         for _ in range(3):
             assert vector(await unary(served.stub)) == {0.5}
         assert len(upstream.visits) == 3
+
+
+async def test_with_a_cache(scripted: Scripted) -> None:
+    """A cache turns coalescing on. The result is stored also if the caller that has started the request leaves."""
+    gate = Gate()
+    async with scripted(gate, cache_store="memory") as (served, upstream):
+        first = unary(served.stub)
+        await until(lambda: len(upstream.visits) == 1)
+        calls = [unary(served.stub) for _ in range(2)]
+        await in_flight(served, 3)
+        first.cancel()
+        await in_flight(served, 2)
+        gate.opened.set()
+        await asyncio.gather(*calls)
+
+        assert vector(await unary(served.stub)) == {0.5}
+        assert len(upstream.visits) == 1

@@ -16,13 +16,15 @@ from embedwire_server.core.results import CacheStatus, ReplySummary, Segment
 from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.observability import trace_context
 from embedwire_server.observability.log_lines import request_id
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.trace_context import TraceContext
+from embedwire_server.policies.cache.memory_store import MemoryStore
+from embedwire_server.policies.cache.policy import CachePolicy
 from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.flight import MAX_SEGMENTS
-from embedwire_server.policies.input_key import key_of
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall
-from tests.support.embed_calls import ANSWER, SEGMENT, call, embedded, gathered, refusal, start, undecided
+from tests.support.embed_calls import ANSWER, KEYS, SEGMENT, call, embedded, gathered, refusal, start, undecided
 from tests.support.virtual_time import in_virtual_time, now, settled
 
 MISS, COALESCED = CacheStatus.MISS, CacheStatus.COALESCED
@@ -35,7 +37,7 @@ def image(name: str = "a.png", data: bytes = b"x", media_type: str = "image/png"
 def coalescing() -> tuple[CoalescingPolicy, ScriptedUpstream]:
     """Return a policy, and the upstream behind it, whose attempts end when the test decides."""
     scripted = ScriptedUpstream(undecided)
-    return CoalescingPolicy(scripted, key_of), scripted
+    return CoalescingPolicy(scripted, KEYS), scripted
 
 
 @in_virtual_time
@@ -99,6 +101,25 @@ async def test_images() -> None:
     assert sorted(str(one.cache_status) for one in calls) == ["coalesced", "miss", "miss", "miss"]
 
 
+class _Counted(InMemoryContent):
+    """A file that counts how often its beginning is read."""
+
+    reads = 0
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        type(self).reads += offset == 0
+        return super().read_at(offset, size)
+
+
+async def test_a_file_is_hashed_once() -> None:
+    """The key of an image, which needs its whole file, is computed once for cache and coalescing."""
+    store = MemoryStore(1 << 20, 60, Metrics("fake"))
+    upstream = CachePolicy(CoalescingPolicy(ScriptedUpstream(), KEYS), KEYS, store)
+    await embedded(upstream, call(item=ImageInput("", FileSource(_Counted(b"x"), "a.png", "image/png"))))
+
+    assert _Counted.reads == 1
+
+
 @in_virtual_time
 async def test_audio() -> None:
     """Audio is never shared, and has no cache status."""
@@ -143,7 +164,7 @@ async def test_all_callers_leave() -> None:
             await asyncio.sleep(3)
             released.append(now())
 
-    policy = CoalescingPolicy(ScriptedUpstream(slow_to_release), key_of)
+    policy = CoalescingPolicy(ScriptedUpstream(slow_to_release), KEYS)
     tasks = start(policy, call(), call())
     await settled()
     for task in tasks:
@@ -169,7 +190,7 @@ async def test_a_caller_after_the_last_has_left() -> None:
             await asyncio.sleep(3)
 
     scripted = ScriptedUpstream(slow_to_release)
-    upstream = CoalescingPolicy(scripted, key_of)
+    upstream = CoalescingPolicy(scripted, KEYS)
     [first] = start(upstream, call())
     await settled()
     first.cancel()
@@ -338,7 +359,7 @@ async def test_context() -> None:
         seen.append((request_id.get(), trace_context.current.get()))
 
     scripted = ScriptedUpstream(look)
-    upstream = CoalescingPolicy(scripted, key_of)
+    upstream = CoalescingPolicy(scripted, KEYS)
     held, variable = _Held(), contextvars.ContextVar[_Held]("held")
     reference = weakref.ref(held)
 

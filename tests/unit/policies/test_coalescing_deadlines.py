@@ -9,10 +9,9 @@ from embedwire_server.core.results import CacheStatus
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
-from embedwire_server.policies.input_key import key_of
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.testing import Attempt, ScriptedUpstream
-from tests.support.embed_calls import ANSWER, call, gathered, limited, start, undecided
+from tests.support.embed_calls import ANSWER, KEYS, call, gathered, limited, start, undecided
 from tests.support.virtual_time import in_virtual_time, now, settled
 
 
@@ -20,7 +19,7 @@ from tests.support.virtual_time import in_virtual_time, now, settled
 async def test_latest_deadline() -> None:
     """The deadline of a flight is the latest of its callers'."""
     scripted = ScriptedUpstream(undecided)
-    tasks = start(CoalescingPolicy(scripted, key_of), *[call(deadline=seconds) for seconds in (5, 20, 10)])
+    tasks = start(CoalescingPolicy(scripted, KEYS), *[call(deadline=seconds) for seconds in (5, 20, 10)])
     await settled()
     assert scripted.attempts[0].call.deadline == 20
     scripted.attempts[0].succeed()
@@ -45,7 +44,7 @@ async def test_a_starter_that_has_expired() -> None:
             finally:
                 await ends.wait()
 
-    upstream = CoalescingPolicy(Late(), key_of)
+    upstream = CoalescingPolicy(Late(), KEYS)
     tasks = start(upstream, expired)
     await settled()
     tasks += start(upstream, joined)
@@ -64,7 +63,7 @@ async def test_rate_limit_beyond_the_first_deadline() -> None:
     """A flight that waits for the rate limit is not rejected while a caller with a later deadline has joined."""
     metrics, scripted = Metrics("fake"), ScriptedUpstream(undecided)
     limiters = RateLimiters({}, metrics)
-    upstream = CoalescingPolicy(RateLimitPolicy(scripted, limiters), key_of)
+    upstream = CoalescingPolicy(RateLimitPolicy(scripted, limiters), KEYS)
     [other] = start(upstream, call(max_retries=1))
     await settled()
     scripted.attempts[0].fail(limited(30))
@@ -89,7 +88,7 @@ async def test_callers_that_have_joined_too_late(deadlines: tuple[float, ...]) -
 
     scripted = ScriptedUpstream(script)
     calls = [call(deadline=seconds) for seconds in (*deadlines, 29)]
-    tasks = start(CoalescingPolicy(scripted, key_of), *calls)
+    tasks = start(CoalescingPolicy(scripted, KEYS), *calls)
     await settled()
     scripted.attempts[0].fail(RateLimited("no", retry_delay=30))
     first, *others, too_early = await gathered(tasks)
@@ -110,7 +109,7 @@ async def test_number_of_flights(failure: GatewayError) -> None:
         raise failure
 
     scripted = ScriptedUpstream(fail)
-    tasks = start(CoalescingPolicy(scripted, key_of), *[call(deadline=50.0 + number) for number in range(20)])
+    tasks = start(CoalescingPolicy(scripted, KEYS), *[call(deadline=50.0 + number) for number in range(20)])
     found = await gathered(tasks)
 
     assert [type(one) for one in found] == [type(failure)] * 20

@@ -11,10 +11,9 @@ from embedwire_server.core.errors import DeadlineExceeded, GatewayError, RateLim
 from embedwire_server.core.inputs import TextInput
 from embedwire_server.core.results import ReplySummary
 from embedwire_server.policies.coalescing import CoalescingPolicy
-from embedwire_server.policies.input_key import key_of
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall
-from tests.support.embed_calls import SEGMENT, Embedded, call, gathered, start, undecided
+from tests.support.embed_calls import KEYS, SEGMENT, Embedded, call, gathered, start, undecided
 from tests.support.virtual_time import VirtualLoop
 
 TEXTS = ("a", "b")
@@ -47,7 +46,7 @@ class _Run:
 
     def __init__(self) -> None:
         self.scripted = ScriptedUpstream(undecided)
-        self.policy = CoalescingPolicy(self.scripted, key_of)
+        self.policy = CoalescingPolicy(self.scripted, KEYS)
         self.callers: list[_Caller] = []
         self.over: set[str] = set()  # attempts, by their number
 

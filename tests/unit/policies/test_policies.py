@@ -18,14 +18,13 @@ from embedwire_server.observability.tracing import Tracer
 from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
-from embedwire_server.policies.input_key import key_of
 from embedwire_server.policies.input_spans import InputSpanPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream
-from tests.support.embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
+from tests.support.embed_calls import KEYS, SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
 from tests.support.virtual_time import in_virtual_time, settled
 
 
@@ -66,7 +65,7 @@ class Bench:
         retrying = RetryPolicy(RateLimitPolicy(measured, self.rate_limiters), RetryBudget(0.2, 3), self.metrics)
         self.spans = OpenSpans()
         limiting: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
-        shared = CoalescingPolicy(limiting, key_of) if is_coalescing else limiting
+        shared = CoalescingPolicy(limiting, KEYS) if is_coalescing else limiting
         self.upstream: Upstream = InputSpanPolicy(shared, self.spans.tracer())
 
     @property

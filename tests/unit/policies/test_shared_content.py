@@ -9,11 +9,10 @@ from embedwire_server.core.inputs import Content, FileSource, ImageInput
 from embedwire_server.media.in_memory import READ_BYTES
 from embedwire_server.media.spool import SpooledUpload
 from embedwire_server.policies.coalescing import CoalescingPolicy
-from embedwire_server.policies.input_key import key_of
 from embedwire_server.policies.shared_content import SharedContent
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall
-from tests.support.embed_calls import ANSWER, Embedded, call, embedded
+from tests.support.embed_calls import ANSWER, KEYS, Embedded, call, embedded
 from tests.unit.media.spool_support import read, received, upload
 
 FILE = bytes(range(256)) * (12 << 10)  # 3 MiB: more than an upload keeps in memory
@@ -47,7 +46,7 @@ async def test_the_starter_leaves(tmp_path: Path) -> None:
         attempt.succeed()
 
     scripted = ScriptedUpstream(script)
-    upstream = CoalescingPolicy(scripted, key_of)
+    upstream = CoalescingPolicy(scripted, KEYS)
     files = [await uploaded(tmp_path) for _ in range(2)]
     calls = [call(item=ImageInput("", FileSource(file, "a.png", "image/png"))) for file in files]
     tasks = [asyncio.create_task(as_gateway(upstream, *pair)) for pair in zip(calls, files, strict=True)]
