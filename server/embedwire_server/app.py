@@ -60,15 +60,15 @@ class App:
         is_retired: whether its ports are released for a successor; see `retire`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all but one of them by name
         self,
         settings: Settings,
         *,
         sandbox_url: str | None = None,
         shares_port: bool = False,
         has_metrics: bool = True,
-        quota_store: QuotaStore | None = None,
         replacements: Mapping[str, int] | None = None,
+        quota_store: QuotaStore | None = None,
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url

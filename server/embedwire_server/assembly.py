@@ -108,7 +108,7 @@ def shared_quota(
     """Build the access to a quota store; None without a store."""
     if store is None:
         return None
-    shares = (settings.quota.replicas or 1) * settings.workers.count
+    shares = settings.rate_limit_shares
     return SharedQuota(store, shares, QuotaMode(shares, metrics, readiness))
 
 

@@ -4,17 +4,29 @@ Times are seconds of the event loop's clock.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import LimitUsage, RateLimit
 
 
+class WaitingCall(NamedTuple):
+    """A call that waits for capacity.
+
+    Attributes:
+        deadline: its deadline.
+        minutes: minutes of media, by the file's header; 0 if unknown.
+    """
+
+    deadline: float
+    minutes: float
+
+
 class Waiters(Protocol):
     """The calls that wait for capacity."""
 
-    def deadlines(self) -> Sequence[float]:
-        """Return their deadlines."""
+    def waiting(self) -> Sequence[WaitingCall]:
+        """Return them in the order in which they get it."""
         ...
 
     def capacity_changed(self) -> None:

@@ -13,7 +13,7 @@ from embedwire_server.core.errors import DeadlineExceeded, RateLimited
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
-from embedwire_server.policies.rate_limit.capacity import Capacity
+from embedwire_server.policies.rate_limit.capacity import Capacity, WaitingCall
 from embedwire_server.policies.rate_limit.rejection import rejection
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
@@ -61,7 +61,7 @@ class RateLimiter:
         self._back_off = BackOff(ignores_hints=is_shared)
         self._wants_probe = False
         self._probe: Reservation | None = None
-        self._waiting = metrics.rate_limit_queue_length.labels(modality)
+        self._queue_length = metrics.rate_limit_queue_length.labels(modality)
         self._seconds = metrics.rate_limit_wait_seconds.labels(modality)
         capacity.serve(self)
 
@@ -122,7 +122,7 @@ class RateLimiter:
         loop = asyncio.get_running_loop()
         asked, granted = loop.time(), loop.create_future()
         self._queue.push(call.caller, call.sequence, _Waiting(call, reservation, granted))
-        self._waiting.inc()
+        self._queue_length.inc()
         self._dispatch()
         try:
             with call.time("queue"):
@@ -136,7 +136,7 @@ class RateLimiter:
             self._dispatch()
             raise
         finally:
-            self._waiting.dec()
+            self._queue_length.dec()
         self._seconds.observe(reservation.began - asked)
 
     def confirm(self, reservation: Reservation, exhausted_for: float) -> None:
@@ -187,9 +187,10 @@ class RateLimiter:
         self._wants_probe = wants_probe
         self.refuse(self._back_off.until, None)
 
-    def deadlines(self) -> Sequence[float]:
-        """Return the deadlines of the calls that wait."""
-        return [waiting.call.deadline for waiting in self._queue if not waiting.granted.done()]
+    def waiting(self) -> Sequence[WaitingCall]:
+        """Return the calls that wait, in the order in which they get capacity."""
+        waiting = [one for one in self._queue if not one.granted.done()]
+        return [WaitingCall(one.call.deadline, one.reservation.minutes) for one in waiting]
 
     def capacity_changed(self) -> None:
         """Grant what is available now."""

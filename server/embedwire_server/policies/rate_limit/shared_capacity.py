@@ -76,10 +76,10 @@ class SharedCapacity:
         is_held = self._pool.usable(start, self._minutes(minutes)) > len(ahead)
         if is_held and not self._is_restricted:
             return start, None
-        of_windows = self._windows.available_at(start, minutes, ahead)
+        of_windows = self._of_windows(start, minutes, ahead)
         if not self._quota.is_available:
             return of_windows
-        of_permits = None if is_held else self._pool.next_at(start)
+        of_permits = None if is_held else self._pool.next_at(start, self._minutes(minutes))
         if self._is_restricted or ahead or math.isinf(of_windows[0]):
             return max(of_windows, of_permits or of_windows, key=lambda one: one[0])
         return of_permits or (start, None)
@@ -89,10 +89,11 @@ class SharedCapacity:
         if self._quota.is_available:
             reservation.lease = self._pool.take(now, self._minutes(reservation.minutes))
             if reservation.lease is None:
-                self._ask_for_waiting(now, reservation)
+                self._ask_soon(now)
                 return False
             self._recent.add(now)
-            self._ask_ahead(now)
+            if self._is_low(now):
+                self._ask_soon(now)
         else:
             self._unrecorded.take(now, reservation)
         return self._windows.take(now, reservation)
@@ -123,9 +124,14 @@ class SharedCapacity:
         return self._windows.usage(now)
 
     def report(self) -> None:
-        """Ask the store for no permit, unless it has been asked a moment ago."""
+        """Ask the store, unless it has been asked a moment ago: for permits that others have returned, or for none."""
         now = asyncio.get_running_loop().time()
-        if now - self._answered_at >= WATCH_SECONDS / 2:
+        if now - self._answered_at < WATCH_SECONDS / 2 or self._is_asking:
+            return
+        waiting = self._waiters.waiting() if self._quota.is_available else ()
+        if waiting:
+            self._ask(now, len(waiting), waiting[0].minutes, now + LEASE_SECONDS)
+        else:
             self._ask(now, 1, 0.0, -math.inf)
 
     def mode_changed(self) -> None:
@@ -148,6 +154,12 @@ class SharedCapacity:
     def _minutes(self, minutes: float) -> float:
         return minutes if self.counts_media else 0.0
 
+    def _of_windows(self, start: float, minutes: float, ahead: Sequence[Reservation]) -> tuple[float, RateLimit | None]:
+        at, limit = self._windows.available_at(start, minutes, ahead)
+        if math.isinf(at) and limit and limit.part_of is not None and limit.is_media and minutes > limit.part_of:
+            limit = dataclasses.replace(limit, amount=limit.part_of, part_of=None)  # also with the store
+        return at, limit
+
     def _restrict(self) -> None:
         shares = self._quota.shares
         self._windows.limit([_part(limit, shares) for limit in self._limits] if self._is_restricted else self._limits)
@@ -156,33 +168,41 @@ class SharedCapacity:
         for held in unused:
             self._quota.settle(held.lease, held.left)
 
-    def _ask_for_waiting(self, now: float, first: Reservation) -> None:
-        """Ask for permits for the calls that wait."""
-        deadlines = self._waiters.deadlines()
-        if not deadlines or now < self._paused_until:
-            return
-        if self.counts_media and not self._is_asking:
-            self._return(self._pool.remove_all())  # permits of calls that were cancelled, for fewer minutes
-        self._ask(now, len(deadlines) + self._recent.count(now), self._minutes(first.minutes), max(deadlines))
+    def _ask_soon(self, now: float) -> None:
+        """Ask for permits, once the calls that arrive now wait as well."""
+        if not self._is_asking and now >= self._paused_until:
+            self._is_asking = True
+            asyncio.get_running_loop().call_soon(self._ask_for_demand)
 
-    def _ask_ahead(self, now: float) -> None:
-        """Ask for more permits before there is none left, but for no permits that only a later call could use."""
+    def _ask_for_demand(self) -> None:
+        """Ask for permits for the calls that wait, or for later ones; for those, only if they may be used soon."""
+        self._is_asking = False
+        now, waiting = asyncio.get_running_loop().time(), self._waiters.waiting()
+        minutes = self._minutes(waiting[0].minutes) if waiting else 0.0
+        if not self._quota.is_available or self._pool.next_at(now, minutes) is not None:
+            return
+        if self.counts_media:
+            self._return(self._pool.remove_all())  # permits for fewer minutes, of calls that were cancelled
+        without = waiting[self._pool.usable(now) :]
+        wanted = len(without) + self._recent.count(now)
+        if without:
+            self._ask(now, wanted, minutes, max(call.deadline for call in without))
+        elif self._is_low(now) and now >= self._ahead_paused_until:
+            self._ask(now, wanted, 0.0, now + LEASE_SECONDS)
+
+    def _is_low(self, now: float) -> bool:
+        """Whether there are too few permits for as many calls as a moment ago."""
         wanted = min(most_permits(self._limits), self._recent.count(now))
-        is_enough = 2 * self._pool.usable(now) >= wanted or self._pool.next_at(now) is not None
-        if wanted > 1 and not is_enough and not self.counts_media and now >= self._ahead_paused_until:
-            self._ask(now, wanted, 0.0, max((now + LEASE_SECONDS, *self._waiters.deadlines())))
+        return wanted > 1 and not self.counts_media and 2 * self._pool.usable(now) < wanted
 
     def _ask(self, now: float, requests: int, minutes: float, latest: float) -> None:
-        if self._is_asking:
-            return
         self._is_asking = True
         requests = 1 if self.counts_media else min(requests, most_permits(self._limits))
         unrecorded = self._unrecorded.recorded(now)
         demand = Demand(self._modality, self._limits, requests, minutes, latest, _history(unrecorded, now))
         request = _Request(demand, unrecorded)
-        self._quota.lease(
-            self, demand, functools.partial(self._history, request), functools.partial(self._end, request)
-        )
+        history, ended = functools.partial(self._history, request), functools.partial(self._end, request)
+        self._quota.lease(self, demand, history, ended)
 
     def _history(self, request: "_Request") -> UsageHistory:
         now = asyncio.get_running_loop().time()
@@ -211,22 +231,31 @@ class SharedCapacity:
             self._waiters.learn_back_off(lease.back_off)
 
     def _add(self, now: float, lease: Lease) -> None:
-        loop = asyncio.get_running_loop()
         is_none_held = not self._pool.usable(now)
         if lease.permits:
-            self._pool.add(lease)
-            loop.call_at(lease.until + _TIMER_SECONDS, self._return_expired)
-            if lease.demand.limits != self._limits:  # they have changed meanwhile
-                self._return(self._pool.remove_all())
+            self._keep(now, lease)
         elif lease.demand.latest == -math.inf:
             return
         elif lease.available_at > lease.demand.latest:
             self._ahead_paused_until = now + LEASE_SECONDS
         else:
             self._paused_until = now + _PAUSE_SECONDS
-            loop.call_at(self._paused_until + _TIMER_SECONDS, self._waiters.capacity_changed)
+            at = self._paused_until + _TIMER_SECONDS
+            asyncio.get_running_loop().call_at(at, self._waiters.capacity_changed)
         if is_none_held and lease.available_at > now:
             self._waiters.refuse(lease.available_at, lease.limit)
+
+    def _keep(self, now: float, lease: Lease) -> None:
+        """Keep the permits of a lease; of those for a later time, only as many as calls wait."""
+        kept = lease.permits
+        if lease.demand.limits != self._limits:  # they have changed meanwhile
+            kept = 0
+        elif lease.available_at > now + LEASE_SECONDS:
+            kept = min(kept, len(self._waiters.waiting()))
+        self._pool.add(lease, kept)
+        if kept < lease.permits:
+            self._quota.settle(lease, lease.permits - kept)
+        asyncio.get_running_loop().call_at(lease.until + _TIMER_SECONDS, self._return_expired)
 
     def _return_expired(self) -> None:
         self._return(self._pool.remove_expired(asyncio.get_running_loop().time()))

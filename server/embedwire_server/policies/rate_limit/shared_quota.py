@@ -17,7 +17,7 @@ from embedwire_server.policies.rate_limit.store import Demand, Lease, QuotaStore
 
 WATCH_SECONDS = 1.0  # between two requests without need of permits
 # A method of the store ends within 50 ms; one that does not is cancelled. It is longer, since this process may be busy.
-MAX_SECONDS = 0.1
+MAX_SECONDS = 1.0
 # After the store was unavailable: time in which all servers notice that it is back, and report what they have used.
 SETTLING_SECONDS = 2.5
 STOP_SECONDS = 0.3  # to return permits when the server stops
