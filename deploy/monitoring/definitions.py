@@ -12,7 +12,7 @@ from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import REPLACEMENT_REASONS, Metrics
 from embedwire_server.observability.resource_monitor import CHECKED
-from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT
+from embedwire_server.policies.rate_limit.rejection import UPSTREAM_LIMIT
 from embedwire_server.policies.rate_limit.policy import configured
 from embedwire_server.policies.retry import Obstacle
 
