@@ -16,6 +16,9 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.trace_context import TraceContext
 from embedwire_server.observability.tracing import Tracer
 from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.cache.key import ResultKeys
+from embedwire_server.policies.cache.memory_store import MemoryStore
+from embedwire_server.policies.cache.policy import CachePolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.input_spans import InputSpanPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
@@ -60,7 +63,10 @@ class Bench:
         retrying = RetryPolicy(RateLimitPolicy(measured, self.rate_limiters), RetryBudget(0.2, 3), self.metrics)
         self.spans = OpenSpans()
         limiting = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
-        self.upstream: Upstream = InputSpanPolicy(limiting, self.spans.tracer())
+        caching = CachePolicy(
+            limiting, ResultKeys("http://upstream.test", None), MemoryStore(1 << 20, 60, self.metrics)
+        )
+        self.upstream: Upstream = InputSpanPolicy(caching, self.spans.tracer())
 
     @property
     def attempts(self) -> list[Attempt]:
