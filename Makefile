@@ -233,6 +233,7 @@ test-system: .venv/dev-installed install-proxies ## Run the slow tests, and chec
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
+	@$(MAKE) --no-print-directory test-redis
 	@$(MAKE) --no-print-directory test-browser
 	@$(MAKE) --no-print-directory test-chart
 	@$(MAKE) --no-print-directory test-prometheus
@@ -253,6 +254,18 @@ install-proxies: .venv/proxies-installed
 .PHONY: test-proxies
 test-proxies: .venv/dev-installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
+
+# Debian starts no service where there is no init system; elsewhere its Redis listens on 127.0.0.1:6379.
+.PHONY: install-redis
+install-redis:
+	@if ! { command -v redis-server && command -v redis-cli; } >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-redis needs Redis: apt-get install redis-server" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends redis-server >/dev/null; \
+	fi
+
+.PHONY: test-redis
+test-redis: .venv/dev-installed install-redis ## Test what replicas share through Redis, with a real server that hangs, crashes and is full
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --quiet tests/redis
 
 # Chromium as Debian packages it without windows: one with windows cannot be as narrow as a phone.
 .PHONY: install-browser

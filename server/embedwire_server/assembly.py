@@ -15,9 +15,13 @@ from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.exemplars import ExemplarHistogramFamily
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.readiness import Readiness
 from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
+from embedwire_server.policies.rate_limit.shared_quota import SharedQuota
+from embedwire_server.policies.rate_limit.store import QuotaStore
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc.decode import RequestReader
@@ -75,6 +79,16 @@ async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]
             log.error("traces are not recorded: OpenTelemetry rejects its variables", **describe(error))  # noqa: TRY400
     async with contextlib.nullcontext() if built is None else built.export.running():
         yield built
+
+
+def shared_quota(
+    settings: Settings, store: QuotaStore | None, metrics: Metrics, readiness: Readiness
+) -> SharedQuota | None:
+    """Build the access to a quota store; None without a store."""
+    if store is None:
+        return None
+    shares = (settings.quota.replicas or 1) * settings.workers.count
+    return SharedQuota(store, shares, QuotaMode(shares, metrics, readiness))
 
 
 def with_policies(

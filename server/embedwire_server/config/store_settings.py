@@ -1,35 +1,16 @@
 """Settings of the state that replicas share, and of results that are kept."""
 
-import urllib.parse
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from embedwire_server.config.fields import DIVIDED, MIB, RELOADED, ByteCount, Count, Group, LongDuration, ValueName
+from embedwire_server.config.redis_url import RedisUrl
 
 MEMORY = "memory"
-_SCHEMES = ("redis", "rediss", "unix")
-
-
-class RedisUrl(SecretStr):
-    """URL of a Redis server; its text form masks the credentials."""
-
-    def _display(self) -> str:
-        parts = urllib.parse.urlsplit(self.get_secret_value())
-        credentials, at, host = parts.netloc.rpartition("@")
-        return urllib.parse.urlunsplit(parts._replace(netloc=f"{'***' if credentials else ''}{at}{host}", query=""))
 
 
 def _check_url(secret: SecretStr) -> RedisUrl:
-    parts = urllib.parse.urlsplit(secret.get_secret_value())
-    if parts.scheme not in _SCHEMES:
-        raise ValueError("must be a URL of Redis, such as redis://HOST:6379/0, rediss://HOST:6379/0 or unix:///PATH")
-    if not (parts.path if parts.scheme == "unix" else parts.hostname):
-        raise ValueError(f"must have a {'path' if parts.scheme == 'unix' else 'host'}")
-    try:
-        parts.port  # noqa: B018 - raises if it is not a number below 65536
-    except ValueError as error:
-        raise ValueError("must have a port from 1 to 65535") from error
     return RedisUrl(secret.get_secret_value())
 
 

@@ -28,6 +28,7 @@ class RateLimit:
         seconds: length of the window.
         is_media: whether it counts minutes of media, not requests.
         is_spread: whether requests are spread evenly over a short window, so that later inputs find capacity.
+        part_of: the amount of all servers, if `amount` is the part of one while they cannot share it.
     """
 
     name: str
@@ -35,6 +36,12 @@ class RateLimit:
     seconds: float
     is_media: bool = False
     is_spread: bool = True
+    part_of: int | None = None
+
+    @property
+    def is_even(self) -> bool:
+        """Whether usage is spread evenly over the window: not over a long one, and not minutes of media."""
+        return self.is_spread and not self.is_media and self.seconds <= 60  # noqa: PLR2004 - a minute
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -84,12 +91,11 @@ class SlidingWindow:
         self.limit = limit
         self._seconds = limit.seconds + _MARGIN
         self._part = limit.seconds / _PARTS
-        is_short = limit.seconds <= 60  # noqa: PLR2004 - longer windows are not spread
-        self._spacing = self._seconds / limit.amount if is_short and limit.is_spread and not limit.is_media else 0.0
+        self._spacing = self._seconds / limit.amount if limit.is_even and limit.amount else 0.0
 
     def available_at(self, now: float, amount: float, ahead: float = 0.0) -> float:
         """Return when this amount is allowed, if `ahead` is used before it; infinity if it exceeds the limit."""
-        if amount > self.limit.amount:
+        if max(amount, _LEAST) > self.limit.amount:
             return math.inf
         self._forget(now)
         even = max(self._next, now) - _BURST_SECONDS + ahead * self._spacing if self._spacing else now
@@ -113,6 +119,11 @@ class SlidingWindow:
         if usage.at > -math.inf:
             self._total += more
             usage.amount += more
+
+    def recorded(self, now: float) -> list[Usage]:
+        """Return the usage that counts now."""
+        self._forget(now)
+        return list(self._usages)
 
     def usage(self, now: float) -> LimitUsage:
         """Return the usage of the window that ends now. Thread-safe."""
