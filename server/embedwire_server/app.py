@@ -60,15 +60,15 @@ class App:
         is_retired: whether its ports are released for a successor; see `retire`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all but one of them by name
         self,
         settings: Settings,
         *,
         sandbox_url: str | None = None,
         shares_port: bool = False,
         has_metrics: bool = True,
-        quota_store: QuotaStore | None = None,
         replacements: Mapping[str, int] | None = None,
+        quota_store: QuotaStore | None = None,
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
@@ -95,6 +95,7 @@ class App:
         self._quota = assembly.shared_quota(settings, quota_store, self._metrics, self._readiness)
         self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics, self._quota)
         self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
+        self._caching: Sequence[Reconfigurable] = ()
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -134,6 +135,7 @@ class App:
             self._concurrency,
             self._budget,
             self._rate_limiters,
+            *self._caching,
             self._gateway,
             self._servicer,
         )
@@ -157,6 +159,9 @@ class App:
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
+        store = await stack.enter_async_context(assembly.result_store(settings, self._metrics))
+        self._caching = [upstream.keys] if store is None else [upstream.keys, store]
+        limited = assembly.with_reuse(limited, upstream.keys, store)
         if self._tracing is not None:
             limited = self._tracing.policy(limited)
         self._gateway = Gateway(

@@ -21,7 +21,16 @@ from embedwire_server.observability import logs
 from embedwire_server.observability.resource_monitor import resident_memory
 from embedwire_server.process import runner
 from embedwire_server.process.worker_channel import Channel
-from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
+from embedwire_server.process.worker_messages import (
+    Heartbeat,
+    LeaseReply,
+    Report,
+    Retire,
+    Retired,
+    ServeMetrics,
+    Start,
+)
+from embedwire_server.process.worker_quota import SupervisorQuotaStore
 
 log = structlog.get_logger(__name__)
 
@@ -49,20 +58,25 @@ async def _serving(index: int, end: socket.socket, log_file: int | None) -> Asyn
             raise TypeError("the first message is not Start")
         logs.configure(start.settings.log.level, start.settings.log.format, log_file, worker=index)
         _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
+        quota = SupervisorQuotaStore(channel)
         app = App(
             start.settings,
             sandbox_url=start.sandbox_url,
             shares_port=True,
             has_metrics=start.has_metrics,
             replacements=start.replacements,
+            quota_store=quota if start.settings.quota.store is None else None,
         )
+        has_started = asyncio.Event()
+        # Until the end of the drain: running calls ask for permits.
+        _run_beside(stack, _handle_messages(channel, app, quota, has_started))
         try:
             await stack.enter_async_context(app)
         except (OSError, RuntimeError) as error:
             channel.send(Report(fault=runner.reason_of(error)))
             raise
         channel.send(Report(metrics_url=app.metrics_url))
-        _run_beside(stack, _handle_messages(channel, app))
+        has_started.set()
         yield
 
 
@@ -72,27 +86,30 @@ def _run_beside(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, No
 
 async def _send_heartbeats(channel: Channel, interval: float) -> None:
     while True:
-        if channel.is_idle:  # else heartbeats fill the memory while the supervisor is stopped
+        if channel.has_room:  # else heartbeats fill the memory while the supervisor is stopped
             channel.send(Heartbeat(resident_memory()))
         await asyncio.sleep(interval)
 
 
-async def _handle_messages(channel: Channel, app: App) -> None:
-    """Handle the supervisor's messages.
+async def _handle_messages(channel: Channel, app: App, quota: SupervisorQuotaStore, has_started: asyncio.Event) -> None:
+    """Handle the supervisor's messages once the server has started.
 
     Reloads and the start of the metrics run as callbacks of the event loop: an exception is logged and does not end
     this.
     """
-    loop = asyncio.get_running_loop()
+    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    await has_started.wait()
     with contextlib.suppress(EOFError):
         while True:
             message = await channel.receive()
-            if message is None or isinstance(message, Settings):
+            if isinstance(message, LeaseReply):
+                quota.receive(message)
+            elif message is None or isinstance(message, Settings):
                 loop.call_soon(app.reload, message)
             elif isinstance(message, ServeMetrics):
                 loop.call_soon(_serve_metrics, app)
             elif isinstance(message, Retire):
-                await _retire(channel, app)
+                tasks.add(asyncio.create_task(_retire(channel, app)))  # replies for running calls arrive meanwhile
 
 
 async def _retire(channel: Channel, app: App) -> None:

@@ -193,6 +193,8 @@ class EmbedCall:
         totals.upstream += self.waiting
         totals.decode += self.decode
         totals.upstream_trace_id = self.upstream_trace_id or totals.upstream_trace_id
+        if (status := self.cache_status) is not None:
+            totals.cache[status] = totals.cache.get(status, 0) + 1
 
     @property
     def modality(self) -> Modality:
