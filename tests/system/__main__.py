@@ -24,9 +24,12 @@ from tests.system import (
     overload,
     proxied_restarts,
     quotas,
+    redis_faults,
     restarts,
+    result_cache,
     retries,
     secrets,
+    shared_quotas,
     soak,
 )
 from tests.system.experiment import ALL, Experiment, Guarantee
@@ -36,6 +39,9 @@ FAMILIES = (
     retries,
     hints,
     quotas,
+    shared_quotas,
+    redis_faults,
+    result_cache,
     endings,
     overload,
     half_open,
