@@ -99,23 +99,24 @@ async def _in_flight(server: Server, count: int) -> None:
 async def identical_texts_share_a_request(experiment: Experiment) -> Verdict:
     """1,000 identical texts at once cause one upstream request; when 999 callers leave, the last gets its answer."""
     verdict = Verdict()
-    for left in (0, IDENTICAL - 1):
-        gate = _Gate()
-        async with (
-            experiment.upstream(gate.script) as upstream,
-            experiment.server(upstream.base_url, cache_coalescing="true", **ROOM) as server,
-            _Callers.connected(server) as callers,
-        ):
-            calls = [asyncio.create_task(callers.embed("the same")) for _ in range(IDENTICAL)]
+    async with (
+        experiment.upstream(_Gate().script) as upstream,
+        experiment.server(upstream.base_url, cache_coalescing="true", **ROOM) as server,
+        _Callers.connected(server) as callers,
+    ):
+        for left in (0, IDENTICAL - 1):
+            gate, text = _Gate(), f"the same, {left} leave"
+            upstream.script = gate.script
+            calls = [asyncio.create_task(callers.embed(text)) for _ in range(IDENTICAL)]
             await _in_flight(server, IDENTICAL)
             for call in calls[:left]:
                 call.cancel()
             await _in_flight(server, IDENTICAL - left)
             gate.open()
-            results = await asyncio.gather(*calls[left:], return_exceptions=True)
-            right = sum(isinstance(one, pb.InputEmbedding) and _is_right(one, "the same") for one in results)
+            answers = await asyncio.gather(*calls[left:], return_exceptions=True)
+            right = sum(isinstance(one, pb.InputEmbedding) and _is_right(one, text) for one in answers)
             verdict.exactly(f"right answers after {left} have left", right, IDENTICAL - left)
-            verdict.exactly("upstream requests", len(upstream.journal), 1)
+            verdict.exactly("upstream requests", len(upstream.journal.of(text)), 1)
     return verdict
 
 
