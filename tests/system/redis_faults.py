@@ -18,6 +18,8 @@ MOST_DELAY = 0.05
 # Texts a second of each replica, far below its part of the quota of the second experiment.
 RATE, AMPLE_QUOTA = 8.0, 24_000
 IMPATIENT, PAUSE = 2.0, 0.5  # deadline of calls that do not wait for their permit; between them
+# The client sets no timer of its own with this metadata, so that the status comes from the server.
+_IN_TIME = (("grpc-timeout", f"{IMPATIENT:.0f}S"),)
 
 
 async def killed(redis: RedisServer, seconds: float) -> None:
@@ -72,7 +74,7 @@ async def _impatient(stage: Stage) -> AsyncGenerator[None]:
 
     async def repeat(callers: Callers, number: int) -> None:
         while True:
-            await callers.embed(f"{number} impatient", IMPATIENT)
+            await callers.embed(f"{number} impatient", None, metadata=_IN_TIME)
             await asyncio.sleep(PAUSE)
 
     tasks = [asyncio.create_task(repeat(callers, number)) for number, callers in enumerate(stage.replicas)]
