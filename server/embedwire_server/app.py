@@ -161,7 +161,7 @@ class App:
         )
         store = await stack.enter_async_context(assembly.result_store(settings, self._metrics))
         self._caching = [upstream.keys] if store is None else [upstream.keys, store]
-        limited = assembly.with_reuse(limited, upstream.keys, store)
+        limited = assembly.with_reuse(limited, upstream.keys, store, has_coalescing=settings.cache.coalescing)
         if self._tracing is not None:
             limited = self._tracing.policy(limited)
         self._gateway = Gateway(

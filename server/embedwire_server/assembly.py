@@ -23,6 +23,7 @@ from embedwire_server.policies.cache.memory_store import MemoryStore
 from embedwire_server.policies.cache.policy import CachePolicy
 from embedwire_server.policies.cache.redis_store import RedisStore
 from embedwire_server.policies.cache.store import ResultStore
+from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
@@ -134,14 +135,17 @@ async def result_store(settings: Settings, metrics: Metrics) -> AsyncGenerator[R
         yield None if cache.store is None else MemoryStore(cache.max_bytes, cache.max_age, metrics)
 
 
-def with_reuse(upstream: Upstream, keys: ResultKeys, store: ResultStore | None) -> Upstream:
+def with_reuse(upstream: Upstream, keys: ResultKeys, store: ResultStore | None, *, has_coalescing: bool) -> Upstream:
     """Wrap an upstream, with its policies, in those that reuse results: a reused one waits in no queue of the others.
 
     Args:
         upstream: the upstream.
         keys: inputs with the same key have the same result.
         store: has the results; None if they are not cached.
+        has_coalescing: whether identical inputs in flight share a request; they always do if there is a store.
     """
+    if has_coalescing or store is not None:
+        upstream = CoalescingPolicy(upstream, keys)
     return upstream if store is None else CachePolicy(upstream, keys, store)
 
 

@@ -47,6 +47,11 @@ class ResultKeys:
         Raises:
             GatewayError: the file will never be complete; see `Content.ready`.
         """
+        if call.result_key is None:
+            call.result_key = await self._compute(call)
+        return call.result_key
+
+    async def _compute(self, call: EmbedCall) -> bytes | None:
         item = call.input
         if isinstance(item, TextInput):
             content = item.value.encode()

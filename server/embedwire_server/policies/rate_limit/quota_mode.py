@@ -1,4 +1,4 @@
-"""Reports whether the servers share the quota: in a gauge, in the text of `/readyz`, on the status page and in the log."""
+"""Reports whether servers share the quota: in a gauge, in the text of `/readyz`, on the status page and in the log."""
 
 import math
 import time

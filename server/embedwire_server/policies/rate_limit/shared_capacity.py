@@ -89,10 +89,11 @@ class SharedCapacity:
         if self._quota.is_available:
             reservation.lease = self._pool.take(now, self._minutes(reservation.minutes))
             if reservation.lease is None:
-                self._ask_for_waiting(now, reservation)
+                self._ask_soon(now, self._minutes(reservation.minutes))
                 return False
             self._recent.add(now)
-            self._ask_ahead(now)
+            if self._is_low(now):
+                self._ask_soon(now, 0.0)
         else:
             self._unrecorded.take(now, reservation)
         return self._windows.take(now, reservation)
@@ -156,21 +157,31 @@ class SharedCapacity:
         for held in unused:
             self._quota.settle(held.lease, held.left)
 
-    def _ask_for_waiting(self, now: float, first: Reservation) -> None:
-        """Ask for permits for the calls that wait."""
-        deadlines = self._waiters.deadlines()
-        if not deadlines or now < self._paused_until:
-            return
-        if self.counts_media and not self._is_asking:
-            self._return(self._pool.remove_all())  # permits of calls that were cancelled, for fewer minutes
-        self._ask(now, len(deadlines) + self._recent.count(now), self._minutes(first.minutes), max(deadlines))
+    def _ask_soon(self, now: float, minutes: float) -> None:
+        """Ask for permits, once the calls that arrive now wait as well."""
+        if not self._is_asking and now >= self._paused_until:
+            self._is_asking = True
+            asyncio.get_running_loop().call_soon(self._ask_for_demand, minutes)
 
-    def _ask_ahead(self, now: float) -> None:
-        """Ask for more permits before there is none left, but for no permits that only a later call could use."""
+    def _ask_for_demand(self, minutes: float) -> None:
+        """Ask for permits for the calls that wait, or for later ones; for those, only if they may be used soon."""
+        self._is_asking = False
+        now = asyncio.get_running_loop().time()
+        if not self._quota.is_available or self._pool.next_at(now) is not None:
+            return
+        if self.counts_media:
+            self._return(self._pool.remove_all())  # permits for fewer minutes, of calls that were cancelled
+        waiting = self._waiters.deadlines()[self._pool.usable(now) :]
+        wanted = len(waiting) + self._recent.count(now)
+        if waiting:
+            self._ask(now, wanted, minutes, max(waiting))
+        elif self._is_low(now) and now >= self._ahead_paused_until:
+            self._ask(now, wanted, 0.0, now + LEASE_SECONDS)
+
+    def _is_low(self, now: float) -> bool:
+        """Whether there are too few permits for as many calls as a moment ago."""
         wanted = min(most_permits(self._limits), self._recent.count(now))
-        is_enough = 2 * self._pool.usable(now) >= wanted or self._pool.next_at(now) is not None
-        if wanted > 1 and not is_enough and not self.counts_media and now >= self._ahead_paused_until:
-            self._ask(now, wanted, 0.0, max((now + LEASE_SECONDS, *self._waiters.deadlines())))
+        return wanted > 1 and not self.counts_media and 2 * self._pool.usable(now) < wanted
 
     def _ask(self, now: float, requests: int, minutes: float, latest: float) -> None:
         if self._is_asking:
@@ -180,9 +191,8 @@ class SharedCapacity:
         unrecorded = self._unrecorded.recorded(now)
         demand = Demand(self._modality, self._limits, requests, minutes, latest, _history(unrecorded, now))
         request = _Request(demand, unrecorded)
-        self._quota.lease(
-            self, demand, functools.partial(self._history, request), functools.partial(self._end, request)
-        )
+        history, ended = functools.partial(self._history, request), functools.partial(self._end, request)
+        self._quota.lease(self, demand, history, ended)
 
     def _history(self, request: "_Request") -> UsageHistory:
         now = asyncio.get_running_loop().time()
@@ -227,6 +237,8 @@ class SharedCapacity:
             loop.call_at(self._paused_until + _TIMER_SECONDS, self._waiters.capacity_changed)
         if is_none_held and lease.available_at > now:
             self._waiters.refuse(lease.available_at, lease.limit)
+        if not self._waiters.deadlines():
+            self.end_demand()
 
     def _return_expired(self) -> None:
         self._return(self._pool.remove_expired(asyncio.get_running_loop().time()))
