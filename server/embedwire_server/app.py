@@ -96,6 +96,7 @@ class App:
         self._quota = assembly.shared_quota(settings, quota_store or self._redis_quota, self._metrics, self._readiness)
         self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics, self._quota)
         self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
+        self._caching: Sequence[Reconfigurable] = ()
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -135,6 +136,7 @@ class App:
             self._concurrency,
             self._budget,
             self._rate_limiters,
+            *self._caching,
             self._gateway,
             self._servicer,
         )
@@ -160,6 +162,9 @@ class App:
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
+        store = await stack.enter_async_context(assembly.result_store(settings, self._metrics))
+        self._caching = [upstream.keys] if store is None else [upstream.keys, store]
+        limited = assembly.with_reuse(limited, upstream.keys, store, has_coalescing=settings.cache.coalescing)
         if self._tracing is not None:
             limited = self._tracing.policy(limited)
         self._gateway = Gateway(

@@ -92,6 +92,7 @@ class EmbedCall:
         job: what the upstream keeps for the input; None for most inputs.
         upstream_trace_id: the upstream's identifier of the last request; empty if it sent none.
         cache_status: whether its result was reused; None if results of such inputs are not reused.
+        result_key: key of its result, once it has been computed; None if it has none.
         began: when its call began, by the clock of the deadline; infinity if that is not known.
     """
 
@@ -125,6 +126,7 @@ class EmbedCall:
     job: "Job | None" = None
     upstream_trace_id: str = ""
     cache_status: CacheStatus | None = None
+    result_key: bytes | None = dataclasses.field(default=None, repr=False)
     began: float = math.inf
 
     @property
@@ -193,6 +195,8 @@ class EmbedCall:
         totals.upstream += self.waiting
         totals.decode += self.decode
         totals.upstream_trace_id = self.upstream_trace_id or totals.upstream_trace_id
+        if (status := self.cache_status) is not None:
+            totals.cache[status] = totals.cache.get(status, 0) + 1
 
     @property
     def modality(self) -> Modality:

@@ -46,7 +46,7 @@ class Capacity(Protocol):
     """Capacity of a credential for a modality."""
 
     def serve(self, waiters: Waiters) -> None:
-        """Set who waits for it; called once."""
+        """Set the calls that wait for it; called once."""
         ...
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
@@ -61,7 +61,7 @@ class Capacity(Protocol):
     def available_at(
         self, start: float, minutes: float, ahead: Sequence[Reservation] = ()
     ) -> tuple[float, RateLimit | None]:
-        """Return when a reservation with these ahead may be possible, from `start` on, and the deciding limit.
+        """Return when a reservation with these ahead may be possible, from `start` on, and the deciding limit, if any.
 
         The time is a lower bound; it is infinity if the limits never allow these minutes.
         """

@@ -28,7 +28,7 @@ class LeasePool:
         self._held: deque[Held] = deque()
 
     def add(self, lease: Lease, permits: int) -> None:
-        """Add so many permits of a lease."""
+        """Add a number of permits of a lease."""
         if permits:
             self._held.append(Held(lease, permits))
 

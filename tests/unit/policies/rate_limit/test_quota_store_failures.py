@@ -7,6 +7,7 @@ import pytest
 
 from embedwire_server.core.errors import RateLimited
 from embedwire_server.core.models import Modality
+from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.store import QuotaStoreUnavailable
 from tests.support.embed_calls import call, embedded, gathered, start
 from tests.support.quota_store import most_in_a_window
@@ -38,7 +39,7 @@ FAILURES = [
 @pytest.mark.parametrize("fail", FAILURES)
 @in_virtual_time
 async def test_calls_are_granted_without_the_store(fail: Callable[[Server], None]) -> None:
-    """When the store fails, waiting calls are granted by this server's part of the limit, and later ones immediately."""
+    """When the store fails, waiting calls are granted by this server's part of the limit, later ones immediately."""
     server = Server(per_day(40), shares=2)
     fail(server)
     waiting = start(server.limited_upstream, *[call() for _ in range(5)])
@@ -127,8 +128,6 @@ async def test_minutes_without_the_store(*, is_reported: bool) -> None:
     async with running([server]):
         server.cut_off()
         await asyncio.sleep(1.1)
-        from embedwire_server.policies.rate_limit.reservation import Reservation
-
         reservation = Reservation(0.0)
         assert limiter.try_acquire(reservation, audio())
         if is_reported:

@@ -1,0 +1,74 @@
+"""Store of results in Redis, which replicas share. Redis limits its memory itself (`maxmemory`)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+
+from embedwire_server.config.settings import Settings
+from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.cache import entry_codec
+from embedwire_server.policies.cache.entry import Entry
+from embedwire_server.policies.redis_connection import RedisConnection, RedisUnavailable
+
+PREFIX = "embedwire:cache:"  # then the key in hexadecimal digits
+MAX_VECTOR_BYTES = 1 << 20  # more might not be read within the time limit of an operation
+MAX_WRITES = 32  # concurrently; with more, results are not stored
+
+
+class RedisStore:
+    """Keeps results in Redis; see `ResultStore`. While Redis is unavailable, all are misses, and none is stored.
+
+    Args:
+        connection: the connection to Redis.
+        max_age: seconds after which a result expires.
+        metrics: count results that are discarded.
+    """
+
+    def __init__(self, connection: RedisConnection, max_age: float, metrics: Metrics) -> None:
+        self._connection = connection
+        self._max_age = max_age
+        self._discarded = metrics.cache_discarded
+        self._writes: set[asyncio.Task[None]] = set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Connect, and in the end wait for writes and close the connection."""
+        async with self._connection.running():
+            try:
+                yield
+            finally:
+                if self._writes:  # each ends within the time limit of an operation
+                    await asyncio.wait(self._writes)
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Apply `cache.max_age` of these settings to results that are stored from now on."""
+        self._max_age = settings.cache.max_age
+
+    async def get(self, key: bytes) -> Entry | None:
+        """Return a result; see `ResultStore`. A damaged one is counted, and a miss."""
+        name = _name(key)
+        try:
+            data = await self._connection.run(lambda redis: redis.get(name))
+        except RedisUnavailable:
+            return None
+        try:
+            return entry_codec.decode(key, data) if isinstance(data, bytes) else None
+        except entry_codec.InvalidEntryError:
+            self._discarded.inc()
+            return None
+
+    def put(self, key: bytes, entry: Entry) -> None:
+        """Store a result in the background; see `ResultStore`."""
+        if self._connection.is_available and len(self._writes) < MAX_WRITES and entry.vector_bytes <= MAX_VECTOR_BYTES:
+            task = asyncio.create_task(self._write(key, entry))
+            self._writes.add(task)
+            task.add_done_callback(self._writes.discard)
+
+    async def _write(self, key: bytes, entry: Entry) -> None:
+        name, data, age = _name(key), entry_codec.encode(key, entry), round(self._max_age * 1000)
+        with contextlib.suppress(RedisUnavailable):
+            await self._connection.run(lambda redis: redis.set(name, data, px=age))
+
+
+def _name(key: bytes) -> str:
+    return PREFIX + key.hex()
