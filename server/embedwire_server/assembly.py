@@ -47,6 +47,7 @@ from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
 if TYPE_CHECKING:
+    from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore
     from embedwire_server.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -88,6 +89,25 @@ async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]
             log.error("traces are not recorded: OpenTelemetry rejects its variables", **describe(error))  # noqa: TRY400
     async with contextlib.nullcontext() if built is None else built.export.running():
         yield built
+
+
+def quota_store(settings: Settings, metrics: Metrics) -> "RedisQuotaStore | None":
+    """Build the quota store in Redis; None without `quota.store`.
+
+    Raises:
+        RuntimeError: the package redis is missing.
+    """
+    if settings.quota.store is None:
+        return None
+    connection = RedisConnection(settings.quota.store, "quota", metrics)
+    from embedwire_server.policies.rate_limit.redis_store import (  # noqa: PLC0415 - an extra
+        RedisQuotaStore,
+        credential_digest,
+    )
+
+    upstream = settings.upstream
+    key = upstream.api_key.get_secret_value() if upstream.api_key else None
+    return RedisQuotaStore(connection, credential_digest(upstream.base_url or "sandbox", key))
 
 
 def shared_quota(
