@@ -21,6 +21,7 @@ from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
+from embedwire_server.policies.rate_limit.store import QuotaStore
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.grpcio import guard
@@ -49,6 +50,7 @@ class App:
         sandbox_url: the sandbox to use if the settings select it; None starts one.
         shares_port: whether other servers with this option may listen on its port.
         has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
+        quota_store: the store through which servers share the rate limits; None without.
         replacements: for the metrics, how many workers it has replaced, by the reason.
 
     Attributes:
@@ -58,7 +60,7 @@ class App:
         is_retired: whether its ports are released for a successor; see `retire`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all but one of them by name
         self,
         settings: Settings,
         *,
@@ -66,6 +68,7 @@ class App:
         shares_port: bool = False,
         has_metrics: bool = True,
         replacements: Mapping[str, int] | None = None,
+        quota_store: QuotaStore | None = None,
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
@@ -89,7 +92,8 @@ class App:
         self._admission = LoadShedder(self._metrics, **capacities(settings.concurrency))
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
-        self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
+        self._quota = assembly.shared_quota(settings, quota_store, self._metrics, self._readiness)
+        self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics, self._quota)
         self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
         self._caching: Sequence[Reconfigurable] = ()
         self.target = ""
@@ -149,6 +153,8 @@ class App:
         await resources.start()
         await report(resources.lacking)
         self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
+        if self._quota is not None:
+            await stack.enter_async_context(self._quota.running())
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters

@@ -16,6 +16,7 @@ from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.exemplars import ExemplarHistogramFamily
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.readiness import Readiness
 from embedwire_server.policies.attempts import AttemptPolicy
 from embedwire_server.policies.cache.key import ResultKeys
 from embedwire_server.policies.cache.memory_store import MemoryStore
@@ -25,6 +26,9 @@ from embedwire_server.policies.cache.store import ResultStore
 from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
+from embedwire_server.policies.rate_limit.shared_quota import SharedQuota
+from embedwire_server.policies.rate_limit.store import QuotaStore
 from embedwire_server.policies.redis_connection import RedisConnection
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
@@ -43,6 +47,7 @@ from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
 if TYPE_CHECKING:
+    from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore
     from embedwire_server.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -84,6 +89,35 @@ async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]
             log.error("traces are not recorded: OpenTelemetry rejects its variables", **describe(error))  # noqa: TRY400
     async with contextlib.nullcontext() if built is None else built.export.running():
         yield built
+
+
+def quota_store(settings: Settings, metrics: Metrics) -> "RedisQuotaStore | None":
+    """Build the quota store in Redis; None without `quota.store`.
+
+    Raises:
+        RuntimeError: the package redis is missing.
+    """
+    if settings.quota.store is None:
+        return None
+    connection = RedisConnection(settings.quota.store, "quota", metrics)
+    from embedwire_server.policies.rate_limit.redis_store import (  # noqa: PLC0415 - an extra
+        RedisQuotaStore,
+        credential_digest,
+    )
+
+    upstream = settings.upstream
+    key = upstream.api_key.get_secret_value() if upstream.api_key else None
+    return RedisQuotaStore(connection, credential_digest(upstream.base_url or "sandbox", key))
+
+
+def shared_quota(
+    settings: Settings, store: QuotaStore | None, metrics: Metrics, readiness: Readiness
+) -> SharedQuota | None:
+    """Build the access to a quota store; None without a store."""
+    if store is None:
+        return None
+    shares = settings.rate_limit_shares
+    return SharedQuota(store, shares, QuotaMode(shares, metrics, readiness))
 
 
 def with_policies(

@@ -228,6 +228,16 @@ async def test_concurrent_operations_do_not_wait_for_each_other(server: RedisSer
         await blocked
 
 
+async def test_a_blocked_event_loop_is_no_fault_of_redis(server: RedisServer) -> None:
+    """An operation succeeds if the reply arrives while the event loop is blocked for longer than the time limit."""
+    async with connected(server.url) as connection:
+        await recovered(connection)
+        running = asyncio.create_task(connection.run(lambda redis: redis.ping()))
+        await asyncio.sleep(0)  # the request is sent
+        time.sleep(0.5)  # noqa: ASYNC251 - blocks it
+        assert await running
+
+
 async def test_names_are_looked_up(server: RedisServer) -> None:
     """A host name is looked up; one that does not exist is a failure."""
     async with connected(f"redis://localhost:{server.port}") as connection:

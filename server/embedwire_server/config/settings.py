@@ -215,7 +215,9 @@ class WorkersSettings(Group):
     """The worker processes."""
 
     count: Count = Field(
-        default=1, description="number of worker processes; process-wide limits are divided among them"
+        default=1,
+        description="number of worker processes; they share rate_limits, other process-wide limits are divided among "
+        "them",
     )
     timeout: LongDuration = Field(
         default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
@@ -308,7 +310,7 @@ class RetrySettings(Group):
     )
 
 
-_Limit = Annotated[Count | None, RELOADED, DIVIDED]
+_Limit = Annotated[Count | None, RELOADED]
 _OF_PLAN = "rate limit of the upstream plan; unset: no limit"
 _OF_MEDIA = "rate limit of the upstream plan, in minutes of audio; unset: no limit"
 
@@ -404,6 +406,14 @@ class Settings(Group):
         version = self.upstream.api_version
         rows = (*BUILT_IN, *self.models)
         return ModelTable(rows if version == "auto" else [row.on(ApiVersion(version)) for row in rows])
+
+    @property
+    def rate_limit_shares(self) -> int:
+        """Number of workers of all replicas, which share the rate limits.
+
+        Each uses this part of them while the usage of the others is unknown.
+        """
+        return (self.quota.replicas or 1) * self.workers.count
 
     @property
     def limits(self) -> Limits:

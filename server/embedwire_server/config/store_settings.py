@@ -28,7 +28,7 @@ class _Memory(SecretStr):
 class QuotaSettings(Group):
     """How replicas share the rate limits of the plan at the upstream."""
 
-    store: Annotated[SecretStr, AfterValidator(_check_url), ValueName("URL")] | None = Field(
+    store: Annotated[RedisUrl, ValueName("URL")] | None = Field(
         default=None,
         description="URL of the Redis server through which replicas share rate_limits; unset: each replica has all of "
         "them",

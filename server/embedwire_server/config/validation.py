@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.config.per_worker import shared
-from embedwire_server.config.setting_table import ALL
+from embedwire_server.config.setting_table import ALL, RATE_LIMITS
 from embedwire_server.config.settings import TWELVELABS_URL, Settings
 from embedwire_server.core.address import LAST_PORT, Address, is_path
 from embedwire_server.core.models import BUILT_IN
@@ -123,7 +123,15 @@ def _of_workers(settings: Settings) -> Iterator[Conflict]:
 
 
 def _of_quota(settings: Settings) -> Iterator[Conflict]:
-    quota = settings.quota
+    quota, shares = settings.quota, settings.rate_limit_shares
+    for setting in RATE_LIMITS:
+        amount = setting.of(settings)
+        if amount is not None and amount < shares:
+            least = f"must be at least {shares}, the number of workers of all replicas"
+            fault = (
+                f"{least}: each uses its part of it while it cannot reach the others; raise it, or use fewer workers"
+            )
+            yield (setting.name, "workers", "quota_replicas"), fault
     if quota.store is not None and quota.replicas is None:
         yield ("quota_replicas", "quota_store"), "set --quota-replicas to the number of replicas"
     if quota.store is None and quota.replicas is not None:

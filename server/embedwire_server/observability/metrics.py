@@ -258,3 +258,12 @@ class Metrics(StoreMetrics, CacheMetrics):
             "What a rate limit still allows now, by limit (upstream: by its last response).",
             limit,
         )
+
+    def quota_shared(self) -> Gauge:
+        """Add the gauge of a server with a quota store."""
+        return Gauge(
+            "embedwire_quota_shared",
+            "Use of the quota store: 1 while servers share the rate limits, 0 while each uses its part of them; only "
+            "with a store.",
+            registry=self.registry,
+        )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 OPERATION_SECONDS = 0.05  # time limit of an operation, with everything: queue, name lookup, connect, reply
+_GRACE_SECONDS = 0.005  # the end of the time limit: if the event loop was blocked, it reads replies that have arrived
 PROBE_SECONDS = 1.0  # time between a failure and the first probe, and between probes; the time limit of one
 LOG_SECONDS = 10.0  # least time between two log lines
 MAX_CONNECTIONS = 8
@@ -106,7 +107,7 @@ class RedisConnection:
 
     async def _attempt(self, operation: Callable[["Redis"], Awaitable[T]], seconds: float) -> T:
         try:
-            async with asyncio.timeout(seconds), self._slots:
+            async with _time_limit(seconds), self._slots:
                 return await operation(self._redis)
         except Exception as error:  # noqa: BLE001 - also what redis-py raises for replies that are not Redis's
             self._fail(error)
@@ -132,6 +133,18 @@ class RedisConnection:
             self._lost.clear()
             self._up.set(1)
             self._availability_log.show("", "")
+
+
+@contextlib.asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncGenerator[None]:
+    """Cancel the body after this time, but not before the event loop has read what has arrived."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        last = loop.call_later(seconds - _GRACE_SECONDS, lambda: limit.reschedule(loop.time() + _GRACE_SECONDS))
+        try:
+            yield
+        finally:
+            last.cancel()
 
 
 async def _ping(redis: "Redis") -> None:

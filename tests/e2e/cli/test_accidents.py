@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,18 @@ async def test_a_closed_or_full_stdout_causes_no_traceback(tmp_path: Path, serve
         _, err = await process.communicate()
         assert (process.returncode, err.decode()) == expected, script
     assert array.stat().st_size > 2000
+
+
+async def test_the_exit_waits_for_daemon_threads() -> None:
+    """A command returns once the daemon threads of libraries have ended: none holds a lock when Python stops them."""
+    script = (
+        "import sys, threading, time, embedwire.cli.app; from embedwire.__main__ import main;"
+        "threading.Thread(target=time.sleep, args=(0.5,), daemon=True).start(); code = main();"
+        "print(*[thread.name for thread in threading.enumerate()]); sys.exit(code)"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", script, "--version", stdout=PIPE)
+    out, _ = await process.communicate()
+    assert (process.returncode, out.splitlines()[-1]) == (0, b"MainThread")
 
 
 @pytest.mark.parametrize("words", ["--help", "embed --help", "--version", "models", "embed --text a"])

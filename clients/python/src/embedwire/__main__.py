@@ -2,19 +2,31 @@
 
 import os
 import sys
+import threading
 
 _EXTRAS = {"numpy": "cli", "rich": "cli", "typer": "cli", "matplotlib": "plot"}
 _INTERRUPTED = 130
 _CLOSED = 141
 _OUTPUT = 5
+_THREAD_SECONDS = 1.0
+_OWN_THREADS = "embedwire-"  # these may read stdin, and hold no lock of gRPC
 
 
 def main() -> int:
-    """Run the command; print one line if the extra is not installed.
+    """Run the command, and return its exit code once the threads of gRPC have ended.
 
-    Returns:
-        The exit code.
+    Python stops daemon threads at exit wherever they are. One that holds the lock of a call would block the destructor
+    of that call, and so the exit, for ever.
     """
+    code = _run()
+    for thread in threading.enumerate():
+        if thread.daemon and not thread.name.startswith(_OWN_THREADS):
+            thread.join(_THREAD_SECONDS)
+    return code
+
+
+def _run() -> int:
+    """Run the command; print one line if the extra is not installed. Return the exit code."""
     for name in ("stdout", "stderr"):  # None if the shell closed it
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - open until exit

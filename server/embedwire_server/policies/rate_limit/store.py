@@ -9,6 +9,7 @@ Times are seconds of the event loop's clock of the server that asks, so that clo
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from embedwire_server.core.models import Modality
@@ -45,7 +46,10 @@ class Demand(NamedTuple):
         limits: limits of the credential for this modality; may be empty.
         requests: number of permits that are wanted, at least 1; the store may grant fewer.
         minutes: minutes of media of the first request; 0 unless a limit counts them. Then `requests` is 1.
-        latest: time after which a permit is of no use; the store grants none then, and reserves nothing.
+        latest: time after which a permit is of no use; the store grants none then, and reserves nothing. -inf asks for
+            no permit: the server only reports, and learns of back-offs. The answer then has no permits.
+        unrecorded: what the server has used without permits while the store was unavailable, not reported before. The
+            store adds it to its own usage; it ignores it if it calls `history`, which contains it.
     """
 
     modality: Modality
@@ -53,6 +57,7 @@ class Demand(NamedTuple):
     requests: int
     minutes: float
     latest: float
+    unrecorded: UsageHistory = MappingProxyType({})
 
 
 @dataclasses.dataclass(slots=True, eq=False)
