@@ -1,12 +1,13 @@
 """Content-addressed key of an input: inputs with the same key have the same result.
 
 The key is the SHA-256 hash of everything that decides the result, and of the tenant and the credential, which separate
-callers. Each part is preceded by its length, so that no two combinations of parts have the same encoding.
+callers. The lengths of the parts come before them, so that no two combinations of parts have the same encoding.
 """
 
 import asyncio
 import functools
 import hashlib
+import struct
 
 from embedwire_server.config.settings import Settings
 from embedwire_server.core.inputs import AudioInput, Content, FileSource, Input, Source, TextInput, UrlSource
@@ -17,7 +18,6 @@ MAX_HASHED_BYTES = 64 << 20  # larger files have no key: hashing them costs more
 _FORMAT = b"1"  # changes with the meaning of the parts
 _INLINE_BYTES = 16 << 10  # a larger file is hashed in a thread: a hash of this size takes 10 to 40 µs
 _READ_BYTES = 256 << 10
-_LENGTH_BYTES = 8
 
 
 class ResultKeys:
@@ -81,8 +81,8 @@ class ResultKeys:
 
 
 def _encoded(*parts: bytes) -> bytes:
-    """Return the parts, each after its length."""
-    return b"".join([piece for part in parts for piece in (len(part).to_bytes(_LENGTH_BYTES, "little"), part)])
+    """Return the number of parts, their lengths, and the parts."""
+    return b"".join((struct.pack(f"<{len(parts) + 1}Q", len(parts), *map(len, parts)), *parts))
 
 
 def _of_credential(credential: str | None) -> bytes:
