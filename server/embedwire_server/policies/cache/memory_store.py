@@ -12,9 +12,9 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.cache.entry import Entry
 
 # Bytes of an entry besides its vectors: the key, the tuples, and its places in the mappings of the cache. Measured as
-# resident memory of a full cache (tests/unit/policies/cache/test_memory_store.py).
-ENTRY_BYTES = 900
-SEGMENT_BYTES = 200
+# resident memory of a full cache (tests/unit/policies/cache/test_memory_size.py).
+ENTRY_BYTES = 800
+SEGMENT_BYTES = 300
 
 
 class MemoryStore:
