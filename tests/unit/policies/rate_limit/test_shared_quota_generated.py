@@ -5,7 +5,6 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -97,7 +96,7 @@ def _schedule(outage: Outage, several: Sequence[Server], quota: MemoryQuota) -> 
 @EXAMPLES
 @given(st.integers(2, 4), st.integers(120, 400), outages(), st.integers(0, 10**6))
 def test_failing_store(count: int, amount: int, failures: list[Outage], seed: int) -> None:
-    """Windows without an outage in them stay within the limit, as do those that begin after one; all calls go on."""
+    """Windows without an outage in them stay within the limit, as do those that begin after one; calls continue."""
 
     @in_virtual_time
     async def run() -> None:
@@ -117,5 +116,3 @@ def test_failing_store(count: int, amount: int, failures: list[Outage], seed: in
             assert len([time for time in server.times if time >= now() - 1.5 * MINUTE]) > 0
 
     run()
-
-
