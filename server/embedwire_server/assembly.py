@@ -27,6 +27,7 @@ from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
+from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore, credential_digest
 from embedwire_server.policies.rate_limit.shared_quota import SharedQuota
 from embedwire_server.policies.rate_limit.store import QuotaStore
 from embedwire_server.policies.redis_connection import RedisConnection
@@ -88,6 +89,16 @@ async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]
             log.error("traces are not recorded: OpenTelemetry rejects its variables", **describe(error))  # noqa: TRY400
     async with contextlib.nullcontext() if built is None else built.export.running():
         yield built
+
+
+def quota_store(settings: Settings, metrics: Metrics) -> RedisQuotaStore | None:
+    """Build the quota store in Redis; None without `quota.store`."""
+    if settings.quota.store is None:
+        return None
+    connection = RedisConnection(settings.quota.store, "quota", metrics)
+    upstream = settings.upstream
+    key = upstream.api_key.get_secret_value() if upstream.api_key else None
+    return RedisQuotaStore(connection, credential_digest(upstream.base_url or "sandbox", key))
 
 
 def shared_quota(

@@ -2,8 +2,10 @@
 
 import re
 import urllib.parse
+from typing import Any
 
-from pydantic import SecretStr
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core import core_schema
 
 _FORMS = "redis://USER:PASSWORD@HOST:6379/0, rediss://... for TLS, or unix:///PATH?db=0; all but HOST and PATH optional"
 _RESERVED = "percent-encode / ? # @ and : in the user and the password"
@@ -43,11 +45,20 @@ class RedisUrl(SecretStr):
         self.username = urllib.parse.unquote(parts.username or "") or None
         self.password = urllib.parse.unquote(parts.password or "") or None
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:  # noqa: ANN401
+        """Return the schema of a setting of this type: a secret, with the errors of this class."""
+        return core_schema.no_info_after_validator_function(_of_secret, handler.generate_schema(SecretStr))
+
     def _display(self) -> str:
         """Return the text with masked credentials; called by `str` and `repr` of the base class."""
         scheme, _, rest = self.get_secret_value().partition("://")
         credentials, at, place = rest.rpartition("@")
         return f"{scheme}://{'***' if credentials else ''}{at}{place}"
+
+
+def _of_secret(secret: SecretStr) -> RedisUrl:
+    return RedisUrl(secret.get_secret_value())
 
 
 def _split(text: str) -> urllib.parse.SplitResult:

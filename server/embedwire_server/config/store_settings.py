@@ -28,14 +28,14 @@ class _Memory(SecretStr):
 class QuotaSettings(Group):
     """How replicas share the rate limits of the plan at the upstream."""
 
-    store: Annotated[SecretStr, AfterValidator(_check_url), ValueName("URL")] | None = Field(
+    store: Annotated[RedisUrl, ValueName("URL")] | None = Field(
         default=None,
         description="URL of the Redis server through which replicas share rate_limits; unset: each replica has all of "
         "them",
     )
     replicas: Count | None = Field(
         default=None,
-        description="number of replicas that share rate_limits; while Redis is unavailable, each uses this part of them",
+        description="number of replicas that share rate_limits; while Redis is unavailable, each uses this part",
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 OPERATION_SECONDS = 0.05  # time limit of an operation, with everything: queue, name lookup, connect, reply
+_GRACE_SECONDS = 0.005  # the end of the time limit: if the event loop was blocked, it reads replies that have arrived
 PROBE_SECONDS = 1.0  # time between a failure and the first probe, and between probes; the time limit of one
 LOG_SECONDS = 10.0  # least time between two log lines
 MAX_CONNECTIONS = 8
@@ -44,18 +45,13 @@ class RedisConnection:
 
     Attributes:
         is_available: whether Redis has answered lately. False until `running` has been entered.
-
-    Raises:
-        RuntimeError: the package redis is missing.
     """
 
+    _redis: "Redis"
+    _reason_of: Callable[[Exception], str]
+
     def __init__(self, url: RedisUrl, use: Literal["quota", "cache"], metrics: Metrics) -> None:
-        try:
-            from embedwire_server.policies import redis_client  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            raise RuntimeError(f'{use}.store needs the package redis: pip install "embedwire-server[redis]"') from error
-        self._reason_of = redis_client.reason_of
-        self._redis: Redis = redis_client.new_client(url, MAX_CONNECTIONS)
+        self._url = url
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._use = use
         self._up = metrics.redis_up.labels(use)
@@ -73,7 +69,12 @@ class RedisConnection:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Connect, probe in the background, and close all connections in the end; also if Redis does not answer."""
+        """Connect, probe in the background, and close all connections in the end; also if Redis does not answer.
+
+        Raises:
+            RuntimeError: the package redis is missing.
+        """
+        self._load()
         await self._probe()
         probing = asyncio.create_task(self._probe_when_lost(), name=f"probe of Redis ({self._use})")
         try:
@@ -86,6 +87,15 @@ class RedisConnection:
             with contextlib.suppress(Exception):  # it is closed anyway
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._redis.aclose()
+
+    def _load(self) -> None:
+        try:
+            from embedwire_server.policies import redis_client  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            install = 'pip install "embedwire-server[redis]"'
+            raise RuntimeError(f"{self._use}.store needs the package redis: {install}") from error
+        self._reason_of = redis_client.reason_of
+        self._redis = redis_client.new_client(self._url, MAX_CONNECTIONS)
 
     async def run(self, operation: Callable[["Redis"], Awaitable[T]]) -> T:
         """Run an operation.
@@ -106,7 +116,7 @@ class RedisConnection:
 
     async def _attempt(self, operation: Callable[["Redis"], Awaitable[T]], seconds: float) -> T:
         try:
-            async with asyncio.timeout(seconds), self._slots:
+            async with _time_limit(seconds), self._slots:
                 return await operation(self._redis)
         except Exception as error:  # noqa: BLE001 - also what redis-py raises for replies that are not Redis's
             self._fail(error)
@@ -132,6 +142,18 @@ class RedisConnection:
             self._lost.clear()
             self._up.set(1)
             self._availability_log.show("", "")
+
+
+@contextlib.asynccontextmanager
+async def _time_limit(seconds: float) -> AsyncGenerator[None]:
+    """Cancel the body after this time, but not before the event loop has read what has arrived."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        last = loop.call_later(seconds - _GRACE_SECONDS, lambda: limit.reschedule(loop.time() + _GRACE_SECONDS))
+        try:
+            yield
+        finally:
+            last.cancel()
 
 
 async def _ping(redis: "Redis") -> None:
