@@ -47,7 +47,7 @@ async def full(redis: RedisServer, seconds: float) -> None:
 FAULTS: dict[str, Fault] = {"killed": killed, "paused": paused, "full": full}
 
 
-@guarantee("redis-faults-quota", patient=True)
+@guarantee("redis-faults-quota", together=True)
 async def the_quota_holds_after_a_loss(experiment: Experiment) -> Verdict:
     """After each fault of Redis, saturated replicas send no more than the quota in any minute, and lose no call."""
     verdict = Verdict()
@@ -97,6 +97,7 @@ async def faults_delay_no_call(experiment: Experiment) -> Verdict:
             everyone = [*stage.replicas, control]
             loads = [asyncio.create_task(_load(callers, number)) for number, callers in enumerate(everyone)]
             quiet = [(time.monotonic() + 1, await _ends_after(experiment.scaled(20.0, 6.0)))]
+            keys = await stage.redis.command("KEYS", "embedwire:quota:*")
             faults = {}
             for name, fault in FAULTS.items():
                 began = time.monotonic()
@@ -108,6 +109,7 @@ async def faults_delay_no_call(experiment: Experiment) -> Verdict:
             await asyncio.gather(*loads, return_exceptions=True)
             noise = _slowest(control.outcomes, [*quiet, *faults.values()])
             noise = max([noise, *(_slowest(callers.outcomes, quiet) for callers in stage.replicas)])
+        verdict.at_least("keys of the quota in Redis before", len(keys.splitlines()), 1)
         for name, span in faults.items():
             slowest = max(_slowest(callers.outcomes, [span]) for callers in stage.replicas)
             count = sum(_is_in(one, [span]) for one in stage.outcomes)
