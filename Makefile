@@ -229,7 +229,7 @@ test-clients: check-tools .venv/dev-installed .venv-gen/installed build/go/insta
 SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
-test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
+test-system: .venv/dev-installed install-proxies install-redis ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
@@ -329,7 +329,7 @@ incident-docs: .venv/dev-installed ## Write the results of `make incident` into 
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.incidents.docs
 
 .PHONY: chaos
-chaos: .venv/dev-installed ## Check the guarantees with large numbers, without the soak (15 minutes)
+chaos: .venv/dev-installed install-proxies install-redis ## Check the guarantees with large numbers, without the soak (15 minutes)
 	$(SYSTEM_TESTS) --without soak
 
 .PHONY: soak

@@ -14,8 +14,8 @@ from embedwire_server.core.results import CacheStatus
 from embedwire_server.observability.metrics import REPLACEMENT_REASONS, Metrics
 from embedwire_server.observability.resource_monitor import CHECKED
 from embedwire_server.observability.store_metrics import REDIS_ERRORS, REDIS_USES
-from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT
 from embedwire_server.policies.rate_limit.policy import configured
+from embedwire_server.policies.rate_limit.rejection import UPSTREAM_LIMIT
 from embedwire_server.policies.retry import Obstacle
 
 # Labels that Prometheus adds to each series of a target; namespace and pod in Kubernetes only.

@@ -50,7 +50,7 @@ class App:
         sandbox_url: the sandbox to use if the settings select it; None starts one.
         shares_port: whether other servers with this option may listen on its port.
         has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
-        quota_store: the store through which servers share the rate limits; None without.
+        quota_store: the store through which servers share the rate limits; None uses Redis if it is configured.
         replacements: for the metrics, how many workers it has replaced, by the reason.
 
     Attributes:
@@ -92,7 +92,8 @@ class App:
         self._admission = LoadShedder(self._metrics, **capacities(settings.concurrency))
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
-        self._quota = assembly.shared_quota(settings, quota_store, self._metrics, self._readiness)
+        self._redis_quota = assembly.quota_store(settings, self._metrics) if quota_store is None else None
+        self._quota = assembly.shared_quota(settings, quota_store or self._redis_quota, self._metrics, self._readiness)
         self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics, self._quota)
         self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
         self._caching: Sequence[Reconfigurable] = ()
@@ -104,8 +105,8 @@ class App:
         """Build and start everything, in the order of dependencies, so that a port answers only when all is ready.
 
         Raises:
-            OSError, RuntimeError: a port is in use, the spool cannot be written, or the sandbox's packages are missing;
-                nothing is left running.
+            OSError, RuntimeError: a port is in use, the spool cannot be written, or the packages of the sandbox or of
+                Redis are missing; nothing is left running.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -153,6 +154,8 @@ class App:
         await resources.start()
         await report(resources.lacking)
         self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
+        if self._redis_quota is not None:
+            await stack.enter_async_context(self._redis_quota.running())
         if self._quota is not None:
             await stack.enter_async_context(self._quota.running())
         upstream = await self._upstream(stack)

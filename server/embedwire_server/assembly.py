@@ -27,6 +27,7 @@ from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
 from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
+from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore, credential_digest
 from embedwire_server.policies.rate_limit.shared_quota import SharedQuota
 from embedwire_server.policies.rate_limit.store import QuotaStore
 from embedwire_server.policies.redis_connection import RedisConnection
@@ -47,7 +48,6 @@ from embedwire_server.upstreams.twelvelabs.v1 import V1Dialect
 from embedwire_server.upstreams.twelvelabs.v2 import V2Dialect
 
 if TYPE_CHECKING:
-    from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore
     from embedwire_server.tracing import Tracing
 
 log = structlog.get_logger(__name__)
@@ -91,20 +91,11 @@ async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]
         yield built
 
 
-def quota_store(settings: Settings, metrics: Metrics) -> "RedisQuotaStore | None":
-    """Build the quota store in Redis; None without `quota.store`.
-
-    Raises:
-        RuntimeError: the package redis is missing.
-    """
+def quota_store(settings: Settings, metrics: Metrics) -> RedisQuotaStore | None:
+    """Build the quota store in Redis; None without `quota.store`."""
     if settings.quota.store is None:
         return None
     connection = RedisConnection(settings.quota.store, "quota", metrics)
-    from embedwire_server.policies.rate_limit.redis_store import (  # noqa: PLC0415 - an extra
-        RedisQuotaStore,
-        credential_digest,
-    )
-
     upstream = settings.upstream
     key = upstream.api_key.get_secret_value() if upstream.api_key else None
     return RedisQuotaStore(connection, credential_digest(upstream.base_url or "sandbox", key))

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 import structlog
+import uvloop
 from redis.asyncio import Redis
 
 from embedwire_server.config.redis_url import RedisUrl
@@ -109,17 +110,18 @@ async def test_a_hanging_server_does_not_delay(server: RedisServer) -> None:
         assert await lasting(connection, lambda redis: redis.ping())
 
 
-async def test_no_reply_is_taken_for_another(server: RedisServer) -> None:
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_no_reply_is_taken_for_another(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """After operations that timed out or were cancelled, each command gets its own reply, and no connection is lost."""
-    async with connected(server.url) as connection:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(_lost_replies())
+
+
+async def _lost_replies() -> None:
+    async with RedisServer.running() as server, connected(server.url) as connection:
         for _ in range(3):
             await recovered(connection)
-            for _ in range(20):
-                running = [asyncio.create_task(_echo(connection, f"old {n}")) for n in range(MAX_CONNECTIONS)]
-                await asyncio.sleep(0)
-                for task in running[::2]:
-                    task.cancel()
-                await asyncio.gather(*running, return_exceptions=True)
+            await _cancelled_commands(connection)
             server.pause()
             await asyncio.gather(*(_echo(connection, f"lost {n}") for n in range(50)), return_exceptions=True)
             server.resume()
@@ -130,6 +132,17 @@ async def test_no_reply_is_taken_for_another(server: RedisServer) -> None:
             assert all(reply == text for reply, text in zip(replies, texts, strict=True) if isinstance(reply, str))
         clients = await server.command("CLIENT", "LIST", "TYPE", "normal")
         assert len(clients.splitlines()) <= MAX_CONNECTIONS + 1  # redis-cli
+
+
+async def _cancelled_commands(connection: RedisConnection) -> None:
+    """Cancel commands at various moments between the start and the reply."""
+    for steps in range(20):
+        running = [asyncio.create_task(_echo(connection, f"old {n}")) for n in range(MAX_CONNECTIONS)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for task in running[::2]:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _echo(connection: RedisConnection, text: str) -> str:

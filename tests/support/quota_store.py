@@ -15,11 +15,16 @@ BURST_SECONDS = 2.0
 
 @dataclasses.dataclass(eq=False)
 class Entry:
-    """Permits of one lease, or past usage: they count until a window after `at`."""
+    """Permits of one lease, or past usage: they are used from `since` on, and until `at`."""
 
+    since: float
     at: float
     requests: float
     minutes: float
+
+    def is_near(self, at: float, seconds: float) -> bool:
+        """Whether it is in one window with permits that are used from `at` on."""
+        return self.since - LEASE_SECONDS - seconds < at < self.at + seconds
 
     def amount(self, limit: RateLimit) -> float:
         return self.minutes if limit.is_media else self.requests
@@ -48,6 +53,9 @@ class MemoryQuota:
 
     def available_at(self, start: float, demand: Demand) -> tuple[float, RateLimit | None]:
         latest, binding = start, None
+        longest = max((limit.seconds for limit in demand.limits), default=0.0)
+        entries = self.entries[demand.modality]
+        entries[:] = [one for one in entries if one.at + longest > start and (one.requests > 0 or one.minutes > 0)]
         for limit in demand.limits:
             at = max(start, self.next[limit.name] - BURST_SECONDS if limit.is_even else start)
             amount = demand.minutes if limit.is_media else 1.0
@@ -59,13 +67,13 @@ class MemoryQuota:
         return latest, binding
 
     def used(self, at: float, modality: Modality, limit: RateLimit) -> float:
-        return sum(entry.amount(limit) for entry in self.entries[modality] if entry.at + limit.seconds > at)
+        return sum(entry.amount(limit) for entry in self.entries[modality] if entry.is_near(at, limit.seconds))
 
     def take(self, at: float, demand: Demand) -> Entry:
         """Count as many permits as are wanted and free."""
         counted = [limit for limit in demand.limits if not limit.is_media]
         free = [math.floor(limit.amount - self.used(at, demand.modality, limit)) for limit in counted]
-        entry = Entry(at + LEASE_SECONDS, min([demand.requests, *free]), demand.minutes)
+        entry = Entry(at, at + LEASE_SECONDS, min([demand.requests, *free]), demand.minutes)
         self.entries[demand.modality].append(entry)
         self.advance(demand.limits, at, entry.requests)
         return entry
@@ -78,7 +86,8 @@ class MemoryQuota:
     def record(self, now: float, demand: Demand, past: UsageHistory) -> None:
         for limit in demand.limits:
             for age, amount in past.get(limit.name, ()):
-                entry = Entry(now - age, 0.0, amount) if limit.is_media else Entry(now - age, amount, 0.0)
+                counts = (0.0, amount) if limit.is_media else (amount, 0.0)
+                entry = Entry(now - age, now - age, *counts)
                 self.entries[demand.modality].append(entry)
 
 

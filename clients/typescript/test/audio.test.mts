@@ -102,7 +102,12 @@ describe("a result", () => {
     const vector = { dimensions: 2, form: { case: "float32Le", value: floats(1, 2) } } as const;
     const uncertainty = { dimensions: 2, form: { case: "float32Le", value: floats(0.5, 0.25) } } as const;
     const modality = { case: "audio", value: { embeddingOption: "audio", embeddingScope: "asset" } } as const;
-    const ended = { segmentCount: 1, inputTokens: { audio: 9007199254740991n }, upstreamTaskId: "t-1", cacheStatus: pb.CacheStatus.HIT };
+    const ended = {
+      segmentCount: 1,
+      inputTokens: { audio: 9007199254740991n },
+      upstreamTaskId: "t-1",
+      cacheStatus: pb.CacheStatus.HIT,
+    };
     const answer = (call: CreateCall) => {
       assert.deepEqual([call.request.dimensions, call.request.includeUncertainty], [2, true]);
       const segment = { event: { case: "segment", value: { vector, uncertainty, modality } } } as const;

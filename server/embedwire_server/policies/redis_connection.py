@@ -45,18 +45,13 @@ class RedisConnection:
 
     Attributes:
         is_available: whether Redis has answered lately. False until `running` has been entered.
-
-    Raises:
-        RuntimeError: the package redis is missing.
     """
 
+    _redis: "Redis"
+    _reason_of: Callable[[Exception], str]
+
     def __init__(self, url: RedisUrl, use: Literal["quota", "cache"], metrics: Metrics) -> None:
-        try:
-            from embedwire_server.policies import redis_client  # noqa: PLC0415 - an extra
-        except ImportError as error:
-            raise RuntimeError(f'{use}.store needs the package redis: pip install "embedwire-server[redis]"') from error
-        self._reason_of = redis_client.reason_of
-        self._redis: Redis = redis_client.new_client(url, MAX_CONNECTIONS)
+        self._url = url
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._use = use
         self._up = metrics.redis_up.labels(use)
@@ -74,7 +69,12 @@ class RedisConnection:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Connect, probe in the background, and close all connections in the end; also if Redis does not answer."""
+        """Connect, probe in the background, and close all connections in the end; also if Redis does not answer.
+
+        Raises:
+            RuntimeError: the package redis is missing.
+        """
+        self._load()
         await self._probe()
         probing = asyncio.create_task(self._probe_when_lost(), name=f"probe of Redis ({self._use})")
         try:
@@ -87,6 +87,15 @@ class RedisConnection:
             with contextlib.suppress(Exception):  # it is closed anyway
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._redis.aclose()
+
+    def _load(self) -> None:
+        try:
+            from embedwire_server.policies import redis_client  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            install = 'pip install "embedwire-server[redis]"'
+            raise RuntimeError(f"{self._use}.store needs the package redis: {install}") from error
+        self._reason_of = redis_client.reason_of
+        self._redis = redis_client.new_client(self._url, MAX_CONNECTIONS)
 
     async def run(self, operation: Callable[["Redis"], Awaitable[T]]) -> T:
         """Run an operation.

@@ -67,16 +67,15 @@ async def _serving(index: int, end: socket.socket, log_file: int | None) -> Asyn
             replacements=start.replacements,
             quota_store=quota if start.settings.quota.store is None else None,
         )
-        has_started = asyncio.Event()
-        # Until the end of the drain: running calls ask for permits.
-        _run_beside(stack, _handle_messages(channel, app, quota, has_started))
+        others = asyncio.Queue[object]()
+        _run_beside(stack, _receive(channel, quota, others))  # also during the start and the drain
         try:
             await stack.enter_async_context(app)
         except (OSError, RuntimeError) as error:
             channel.send(Report(fault=runner.reason_of(error)))
             raise
         channel.send(Report(metrics_url=app.metrics_url))
-        has_started.set()
+        _run_beside(stack, _handle_messages(others, channel, app))
         yield
 
 
@@ -91,25 +90,32 @@ async def _send_heartbeats(channel: Channel, interval: float) -> None:
         await asyncio.sleep(interval)
 
 
-async def _handle_messages(channel: Channel, app: App, quota: SupervisorQuotaStore, has_started: asyncio.Event) -> None:
-    """Handle the supervisor's messages once the server has started.
-
-    Reloads and the start of the metrics run as callbacks of the event loop: an exception is logged and does not end
-    this.
-    """
-    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
-    await has_started.wait()
+async def _receive(channel: Channel, quota: SupervisorQuotaStore, others: asyncio.Queue[object]) -> None:
+    """Receive the supervisor's messages; pass those for the quota store on at once."""
     with contextlib.suppress(EOFError):
         while True:
             message = await channel.receive()
             if isinstance(message, LeaseReply):
                 quota.receive(message)
-            elif message is None or isinstance(message, Settings):
-                loop.call_soon(app.reload, message)
-            elif isinstance(message, ServeMetrics):
-                loop.call_soon(_serve_metrics, app)
-            elif isinstance(message, Retire):
-                tasks.add(asyncio.create_task(_retire(channel, app)))  # replies for running calls arrive meanwhile
+            else:
+                others.put_nowait(message)
+
+
+async def _handle_messages(messages: asyncio.Queue[object], channel: Channel, app: App) -> None:
+    """Handle the supervisor's other messages while the server runs.
+
+    Reloads and the start of the metrics run as callbacks of the event loop: an exception is logged and does not end
+    this.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        message = await messages.get()
+        if message is None or isinstance(message, Settings):
+            loop.call_soon(app.reload, message)
+        elif isinstance(message, ServeMetrics):
+            loop.call_soon(_serve_metrics, app)
+        elif isinstance(message, Retire):
+            await _retire(channel, app)
 
 
 async def _retire(channel: Channel, app: App) -> None:

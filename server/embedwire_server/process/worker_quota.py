@@ -1,7 +1,8 @@
 """Quota store of a worker: the state is in the supervisor's process, asked through the channel.
 
-A reply that does not arrive within 50 ms makes the store unavailable, whatever the reason: the supervisor is stopped or
-busy. Messages are sent only while the channel has room, so that their number is bounded.
+Without a reply within 50 ms the store is unavailable, whatever the reason: the supervisor is stopped or busy. The time
+is counted in short waits, so that time in which this process itself did not run does not count. Messages are sent only
+while the channel has room, so that their number is bounded.
 """
 
 import asyncio
@@ -13,8 +14,8 @@ from embedwire_server.policies.rate_limit.store import Demand, Lease, QuotaStore
 from embedwire_server.process.worker_channel import Channel
 from embedwire_server.process.worker_messages import LeaseReply, LeaseRequest, Settlement, UpstreamBackOff
 
-_REPLY_SECONDS = 0.05
-_WAITS = 2  # an event loop that was blocked for the whole time may find the reply in the second wait
+_WAIT_SECONDS, _WAITS = 0.005, 10
+_EXPIRE_SECONDS = 0.2  # after which the supervisor ignores a request: this process rarely waits longer
 
 
 class SupervisorQuotaStore:
@@ -37,17 +38,17 @@ class SupervisorQuotaStore:
         """
         loop, number = asyncio.get_running_loop(), next(self._numbers)
         plain = demand._replace(limits=tuple(demand.limits), unrecorded=dict(demand.unrecorded))
-        self._send(LeaseRequest(number, plain, loop.time() + _REPLY_SECONDS))
+        self._send(LeaseRequest(number, plain, loop.time() + _EXPIRE_SECONDS))
         reply: asyncio.Future[Lease] = loop.create_future()
         self._replies[number] = reply
         try:
             for _ in range(_WAITS):
-                await asyncio.wait([reply], timeout=_REPLY_SECONDS / _WAITS)
+                await asyncio.wait([reply], timeout=_WAIT_SECONDS)
                 if reply.done():
                     return reply.result()
         finally:
             del self._replies[number]
-        raise QuotaStoreUnavailable(f"the supervisor has not answered within {_REPLY_SECONDS} s")
+        raise QuotaStoreUnavailable("the supervisor has not answered within 50 ms")
 
     async def settle(self, lease: Lease, unused: int, minutes: float = 0.0) -> None:
         """Return unused permits, and correct the minutes of media by this difference.

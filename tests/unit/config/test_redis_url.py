@@ -73,12 +73,13 @@ def test_credentials_are_masked(text: str) -> None:
 def test_a_missing_package() -> None:
     """Without the package redis, the error names the setting and the command that installs it."""
     program = """
-import sys
+import asyncio, sys
 sys.modules["redis"] = None
 from embedwire_server.config.redis_url import RedisUrl
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.redis_connection import RedisConnection
-RedisConnection(RedisUrl("redis://h"), "quota", Metrics("custom"))
+connection = RedisConnection(RedisUrl("redis://h"), "quota", Metrics("custom"))
+asyncio.run(connection.running().__aenter__())
 """
     done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
-from embedwire_server.core.inputs import EmbedRequest
+from embedwire_server.core.inputs import EmbedRequest, TextInput
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.gateway import Gateway
@@ -16,6 +16,8 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.trace_context import TraceContext
 from embedwire_server.observability.tracing import Tracer
 from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.cache.memory_store import MemoryStore
+from embedwire_server.policies.cache.policy import CachePolicy
 from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.input_spans import InputSpanPolicy
@@ -66,7 +68,8 @@ class Bench:
         self.spans = OpenSpans()
         limiting: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
         shared = CoalescingPolicy(limiting, KEYS) if is_coalescing else limiting
-        self.upstream: Upstream = InputSpanPolicy(shared, self.spans.tracer())
+        caching = CachePolicy(shared, KEYS, MemoryStore(1 << 20, 60, self.metrics))
+        self.upstream: Upstream = InputSpanPolicy(caching, self.spans.tracer())
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -160,7 +163,7 @@ async def test_cancelled_while_emit_waits() -> None:
 async def test_callers_of_a_shared_attempt_leave() -> None:
     """An attempt whose callers leave releases everything, whether it waits for a slot, the upstream or a retry."""
     bench = Bench(is_coalescing=True)
-    [busy] = start(bench.upstream, call(max_retries=0))
+    [busy] = start(bench.upstream, call(item=TextInput("", "another text")))
     for wait in ("slot", "upstream", "retry"):
         tasks = start(bench.upstream, call(), call())
         await settled()

@@ -136,7 +136,7 @@ async def test_a_supervisor_that_does_not_read() -> None:
         for refused in (request, one.store.settle(Lease(demand(1), 1, 0, 0), 1), one.store.back_off(Modality.TEXT, 1)):
             with pytest.raises(QuotaStoreUnavailable, match="does not read"):
                 await refused
-        await asyncio.sleep(0.06)  # the time after which the requests have expired
+        await asyncio.sleep(0.25)  # the time after which the requests have expired
         serving = asyncio.ensure_future(one.serve())
         async with asyncio.timeout(20):
             while not one.channel.has_room:

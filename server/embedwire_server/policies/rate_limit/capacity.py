@@ -4,17 +4,29 @@ Times are seconds of the event loop's clock.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import LimitUsage, RateLimit
 
 
+class WaitingCall(NamedTuple):
+    """A call that waits for capacity.
+
+    Attributes:
+        deadline: its deadline.
+        minutes: minutes of media, by the file's header; 0 if unknown.
+    """
+
+    deadline: float
+    minutes: float
+
+
 class Waiters(Protocol):
     """The calls that wait for capacity."""
 
-    def deadlines(self) -> Sequence[float]:
-        """Return their deadlines."""
+    def waiting(self) -> Sequence[WaitingCall]:
+        """Return them in the order in which they get it."""
         ...
 
     def capacity_changed(self) -> None:
@@ -34,7 +46,7 @@ class Capacity(Protocol):
     """Capacity of a credential for a modality."""
 
     def serve(self, waiters: Waiters) -> None:
-        """Set who waits for it; called once."""
+        """Set the calls that wait for it; called once."""
         ...
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
@@ -49,7 +61,7 @@ class Capacity(Protocol):
     def available_at(
         self, start: float, minutes: float, ahead: Sequence[Reservation] = ()
     ) -> tuple[float, RateLimit | None]:
-        """Return when a reservation with these ahead may be possible, from `start` on, and the deciding limit.
+        """Return when a reservation with these ahead may be possible, from `start` on, and the deciding limit, if any.
 
         The time is a lower bound; it is infinity if the limits never allow these minutes.
         """

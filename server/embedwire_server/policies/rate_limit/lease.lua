@@ -12,7 +12,7 @@
 local VERSION = 1
 local NONE = 1e-9 -- rounding errors of sums
 local MIN_KEPT = 60
-local REPORTS_KEPT = 3600
+local REPORTS_KEPT = 120 -- a server repeats a report that was not answered within seconds
 
 local request = cjson.decode(ARGV[1])
 

@@ -27,9 +27,10 @@ class LeasePool:
     def __init__(self) -> None:
         self._held: deque[Held] = deque()
 
-    def add(self, lease: Lease) -> None:
-        """Add the permits of a lease."""
-        self._held.append(Held(lease, lease.permits))
+    def add(self, lease: Lease, permits: int) -> None:
+        """Add a number of permits of a lease."""
+        if permits:
+            self._held.append(Held(lease, permits))
 
     def usable(self, now: float, minutes: float = 0.0) -> int:
         """Return the number of permits for at least these minutes that may be used now."""
@@ -45,9 +46,10 @@ class LeasePool:
                 return held.lease
         return None
 
-    def next_at(self, now: float) -> tuple[float, RateLimit | None] | None:
+    def next_at(self, now: float, minutes: float) -> tuple[float, RateLimit | None] | None:
         """Return when the first permits for a later time may be used, and the deciding limit; None without any."""
-        later = [held.lease for held in self._held if held.lease.available_at > now]
+        leases = [held.lease for held in self._held if held.lease.demand.minutes >= minutes]
+        later = [lease for lease in leases if lease.available_at > now]
         first = min(later, key=lambda lease: lease.available_at, default=None)
         return None if first is None else (first.available_at, first.limit)
 

@@ -9,19 +9,18 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from embedwire_server.core.errors import DeadlineExceeded, RateLimited
+from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
-from embedwire_server.policies.rate_limit.capacity import Capacity
-from embedwire_server.policies.rate_limit.rejection import rejection
+from embedwire_server.policies.rate_limit.capacity import Capacity, WaitingCall
+from embedwire_server.policies.rate_limit.rejection import Rejections
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF, BackOff
 from embedwire_server.policies.rate_limit.usage import ModalityUsage, usage_of
 from embedwire_server.upstreams.base import EmbedCall, UpstreamLimit
 
-UPSTREAM_LIMIT = "upstream"
 _SAME_SECONDS = 0.1  # a back-off that ends this much later is the same one, reported by another server
 
 
@@ -61,15 +60,15 @@ class RateLimiter:
         self._back_off = BackOff(ignores_hints=is_shared)
         self._wants_probe = False
         self._probe: Reservation | None = None
-        self._waiting = metrics.rate_limit_queue_length.labels(modality)
+        self._queue_length = metrics.rate_limit_queue_length.labels(modality)
+        self._rejections = Rejections(modality, metrics)
         self._seconds = metrics.rate_limit_wait_seconds.labels(modality)
         capacity.serve(self)
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
         self._capacity.limit(limits)
-        if self._queue:
-            self._dispatch()
+        self.capacity_changed()
 
     @property
     def counts_media(self) -> bool:
@@ -104,9 +103,10 @@ class RateLimiter:
         now = asyncio.get_running_loop().time()
         if now >= call.deadline:
             raise DeadlineExceeded
-        available_at, limit = self._available_at(now, reservation.minutes, self._ahead(call) if self._queue else ())
+        start, ahead = max(now, self._back_off.until), self._ahead(call) if self._queue else ()
+        available_at, limit = self._capacity.available_at(start, reservation.minutes, ahead)
         if available_at >= call.deadline:
-            raise self._rejection(limit, available_at - now, call.deadline - now)
+            raise self._rejections.error(limit, available_at - now, call.deadline - now)
         if available_at > now or not self.is_idle or not self._capacity.take(now, reservation):
             return False
         self._grant(reservation, now)
@@ -122,7 +122,7 @@ class RateLimiter:
         loop = asyncio.get_running_loop()
         asked, granted = loop.time(), loop.create_future()
         self._queue.push(call.caller, call.sequence, _Waiting(call, reservation, granted))
-        self._waiting.inc()
+        self._queue_length.inc()
         self._dispatch()
         try:
             with call.time("queue"):
@@ -136,7 +136,7 @@ class RateLimiter:
             self._dispatch()
             raise
         finally:
-            self._waiting.dec()
+            self._queue_length.dec()
         self._seconds.observe(reservation.began - asked)
 
     def confirm(self, reservation: Reservation, exhausted_for: float) -> None:
@@ -187,9 +187,10 @@ class RateLimiter:
         self._wants_probe = wants_probe
         self.refuse(self._back_off.until, None)
 
-    def deadlines(self) -> Sequence[float]:
-        """Return the deadlines of the calls that wait."""
-        return [waiting.call.deadline for waiting in self._queue if not waiting.granted.done()]
+    def waiting(self) -> Sequence[WaitingCall]:
+        """Return the calls that wait, in the order in which they get capacity."""
+        waiting = [one for one in self._queue if not one.granted.done()]
+        return [WaitingCall(one.call.deadline, one.reservation.minutes) for one in waiting]
 
     def capacity_changed(self) -> None:
         """Grant what is available now."""
@@ -210,18 +211,12 @@ class RateLimiter:
 
     def _refuse(self, waiting: _Waiting, available_at: float, limit: RateLimit | None) -> None:
         now = asyncio.get_running_loop().time()
-        waiting.granted.set_exception(self._rejection(limit, available_at - now, waiting.call.deadline - now))
+        waiting.granted.set_exception(self._rejections.error(limit, available_at - now, waiting.call.deadline - now))
 
     def _ahead(self, call: EmbedCall) -> Sequence[Reservation]:
         """Return the reservations ahead of a call that is queued now."""
         count = self._queue.position(call.caller, call.sequence)
         return [waiting.reservation for waiting in itertools.islice(self._queue, count)]
-
-    def _available_at(
-        self, now: float, minutes: float, ahead: Sequence[Reservation] = ()
-    ) -> tuple[float, RateLimit | None]:
-        """Return when a reservation with these ahead is possible, and the deciding limit; None is the upstream's."""
-        return self._capacity.available_at(max(now, self._back_off.until), minutes, ahead)
 
     def _grant(self, reservation: Reservation, now: float) -> None:
         reservation.began = now
@@ -231,15 +226,17 @@ class RateLimiter:
     def _dispatch(self) -> None:
         """Grant every reservation that the limits allow now, and schedule the next run."""
         now = asyncio.get_running_loop().time()
-        self._unschedule()
+        if self._timer is not None:
+            self._timer.cancel()
         while self._queue and self._probe is None:
             waiting = self._queue.peek()
             if not waiting.granted.done():  # done if it was cancelled or has failed, and is not removed yet
-                available_at, limit = self._available_at(now, waiting.reservation.minutes)
+                start = max(now, self._back_off.until)
+                available_at, limit = self._capacity.available_at(start, waiting.reservation.minutes)
                 if available_at >= waiting.call.deadline:  # a limit was lowered meanwhile, or other servers used it
                     self._refuse(waiting, available_at, limit)
                 elif available_at > now:
-                    self._schedule(available_at)
+                    self._timer = asyncio.get_running_loop().call_at(available_at, self._dispatch)
                     return
                 elif self._capacity.take(now, waiting.reservation):
                     self._grant(waiting.reservation, now)
@@ -249,14 +246,3 @@ class RateLimiter:
             self._queue.pop()
         if not self._queue:
             self._capacity.end_demand()
-
-    def _schedule(self, at: float) -> None:
-        self._timer = asyncio.get_running_loop().call_at(at, self._dispatch)
-
-    def _unschedule(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _rejection(self, limit: RateLimit | None, available_in: float, time_left: float) -> RateLimited:
-        self._metrics.rate_limit_rejections.labels(self._modality, limit.name if limit else UPSTREAM_LIMIT).inc()
-        return rejection(self._modality, limit, available_in, time_left)

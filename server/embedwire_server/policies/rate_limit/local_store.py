@@ -87,8 +87,7 @@ class _Quota:
                 if reservation.requests <= 0:
                     self._reserved.remove(reservation)
                 return
-        if lease.available_at <= now:  # else it has been returned before
-            self._correct(now, lease, -unused, minutes)
+        self._correct(now, lease, -unused, minutes)
 
     def back_off(self, now: float, seconds: float) -> None:
         self._back_off_until = max(self._back_off_until, now + seconds)

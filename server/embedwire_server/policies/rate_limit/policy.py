@@ -17,7 +17,8 @@ from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.capacity import Capacity
-from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT, RateLimiter
+from embedwire_server.policies.rate_limit.limiter import RateLimiter
+from embedwire_server.policies.rate_limit.rejection import UPSTREAM_LIMIT
 from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.shared_capacity import SharedCapacity
 from embedwire_server.policies.rate_limit.shared_quota import SharedQuota

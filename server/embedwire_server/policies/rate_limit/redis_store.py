@@ -10,10 +10,7 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from embedwire_server.core.models import Modality
 from embedwire_server.policies.rate_limit.sliding_window import _BURST_SECONDS, _LEAST, _MARGIN, RateLimit
@@ -25,6 +22,9 @@ from embedwire_server.policies.rate_limit.store import (
     UsageHistory,
 )
 from embedwire_server.policies.redis_connection import RedisConnection, RedisUnavailable
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 PARTS = 128  # of a window
 SETTLING_SECONDS = 5.0  # after a loss of the state; all servers report within it, since they ask each second
@@ -69,7 +69,11 @@ class RedisQuotaStore:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Connect, and close the connections in the end; also if Redis does not answer."""
+        """Connect, and close the connections in the end; also if Redis does not answer.
+
+        Raises:
+            RuntimeError: the package redis is missing.
+        """
         async with self._connection.running():
             yield
 
@@ -83,7 +87,7 @@ class RedisQuotaStore:
             "since": self._since.get(modality, ""),
         }
 
-        async def ask(redis: Redis) -> tuple[float, _Json]:
+        async def ask(redis: "Redis") -> tuple[float, _Json]:
             while True:
                 sent = loop.time()
                 within = max(-1.0, min(demand.latest - sent, _LONGEST))
@@ -120,13 +124,15 @@ class RedisQuotaStore:
         request = {"operation": "back_off", "seconds": seconds}
         await self._run(lambda redis: self._evaluate(redis, modality, request))
 
-    async def _run(self, operation: Callable[[Redis], Any]) -> Any:  # noqa: ANN401
+    async def _run(self, operation: Callable[["Redis"], Any]) -> Any:  # noqa: ANN401
         try:
             return await self._connection.run(operation)
         except RedisUnavailable:
             raise QuotaStoreUnavailable from None
 
-    async def _evaluate(self, redis: Redis, modality: Modality, request: _Json) -> _Json:
+    async def _evaluate(self, redis: "Redis", modality: Modality, request: _Json) -> _Json:
+        from redis.exceptions import NoScriptError  # noqa: PLC0415 - an extra
+
         key, text = f"embedwire:quota:{{{self._name_space}}}:{modality}", json.dumps(request)
         try:
             reply = await redis.evalsha(_SHA, 1, key, text)

@@ -4,9 +4,24 @@ import math
 
 from embedwire_server.core.errors import QuotaViolation, RateLimited
 from embedwire_server.core.models import Modality
+from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 
+UPSTREAM_LIMIT = "upstream"
 RETRY_SECONDS = 5.0  # of a call that needs more than this server's part of a limit
+
+
+class Rejections:
+    """Makes the errors of a modality, and counts them."""
+
+    def __init__(self, modality: Modality, metrics: Metrics) -> None:
+        self._modality = modality
+        self._metrics = metrics
+
+    def error(self, limit: RateLimit | None, available_in: float, time_left: float) -> RateLimited:
+        """Return the error of a call; see `rejection`."""
+        self._metrics.rate_limit_rejections.labels(self._modality, limit.name if limit else UPSTREAM_LIMIT).inc()
+        return rejection(self._modality, limit, available_in, time_left)
 
 
 def rejection(modality: Modality, limit: RateLimit | None, available_in: float, time_left: float) -> RateLimited:

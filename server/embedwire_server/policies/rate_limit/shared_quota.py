@@ -16,8 +16,9 @@ from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
 from embedwire_server.policies.rate_limit.store import Demand, Lease, QuotaStore, QuotaStoreUnavailable, UsageHistory
 
 WATCH_SECONDS = 1.0  # between two requests without need of permits
-# A method of the store ends within 50 ms; one that does not is cancelled. It is longer, since this process may be busy.
-MAX_SECONDS = 0.1
+# A method of the store ends within 50 ms; one that does not is cancelled after 0.1 s. The time is counted in short
+# waits: while the event loop is blocked, as at the start of the server, only one of them passes.
+WAITS, WAIT_SECONDS = 10, 0.01
 # After the store was unavailable: time in which all servers notice that it is back, and report what they have used.
 SETTLING_SECONDS = 2.5
 STOP_SECONDS = 0.3  # to return permits when the server stops
@@ -126,15 +127,16 @@ class SharedQuota:
             if done is not None:
                 done(result)
 
-        task = asyncio.create_task(_bounded(request))
+        task = asyncio.create_task(request)
         self._tasks.add(task)
         task.add_done_callback(ended)
+        _cancel_late(task, WAITS)
 
     def _result(self, task: asyncio.Task[T]) -> T | None:
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():
             return task.result()
-        if error is not None and not isinstance(error, QuotaStoreUnavailable | TimeoutError):
+        if error is not None and not isinstance(error, QuotaStoreUnavailable):
             log_unexpected(error)
         self._lose()
         return None
@@ -168,6 +170,11 @@ class SharedQuota:
             member.mode_changed()
 
 
-async def _bounded(request: Coroutine[Any, Any, T]) -> T:
-    async with asyncio.timeout(MAX_SECONDS):
-        return await request
+def _cancel_late(task: asyncio.Task[Any], waits: int) -> None:
+    """Cancel a task that has not ended after these waits."""
+    if task.done():
+        return
+    if waits:
+        asyncio.get_running_loop().call_later(WAIT_SECONDS, _cancel_late, task, waits - 1)
+    else:
+        task.cancel()

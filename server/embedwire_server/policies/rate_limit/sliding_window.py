@@ -3,7 +3,6 @@
 Times are seconds of the event loop's clock.
 """
 
-import copy
 import dataclasses
 import math
 from collections import deque
@@ -154,7 +153,7 @@ class SlidingWindow:
     def copy(self) -> "SlidingWindow":
         """Return an independent copy, to find out what would be allowed after further usage."""
         copied = SlidingWindow(self.limit)
-        copied._usages = deque(map(copy.copy, self._usages))
+        copied._usages = deque(Usage(one.since, one.at, one.amount) for one in self._usages)
         copied._total, copied._next = self._total, self._next
         return copied
 

@@ -55,14 +55,21 @@ STEPS = st.builds(
 async def follow(store: LocalQuotaStore, steps: Sequence[Step], *limits: RateLimit) -> list[float]:
     """Let workers lease and use permits, each use at any permitted time; return the times of the uses."""
     uses: list[float] = []
+    held: list[Lease] = []
     async with asyncio.TaskGroup() as tasks:
         for step in steps:
             await asyncio.sleep(step.pause)
             lease = await store.lease(demand(step.requests, *limits, latest=now() + step.patience))
             assert lease.available_at >= now()
             assert (lease.permits > 0) == (lease.available_at <= now() + step.patience)
+            assert lease.available_at >= max((one.available_at for one in held), default=0.0), (
+                "it overtakes another one"
+            )
             if lease.permits:
-                tasks.create_task(use(store, lease, step, uses))
+                held.append(lease)
+                tasks.create_task(use(store, lease, step, uses)).add_done_callback(
+                    lambda _, lease=lease: held.remove(lease)
+                )
     return uses
 
 
@@ -85,6 +92,29 @@ def test_no_window_exceeds_the_limits(per_minute: int, per_hour: int, steps: lis
         for limit in limits:
             for start in uses:
                 assert sum(start <= at < start + limit.seconds + MARGIN for at in uses) <= limit.amount
+
+    run()
+
+
+@given(st.integers(1, 30), st.lists(st.tuples(st.floats(0, 900), st.floats(0.01, 30), st.booleans()), max_size=40))
+def test_no_window_exceeds_the_minutes_of_media(amount: int, steps: list[tuple[float, float, bool]]) -> None:
+    """For any lengths of files, of which some are not sent, no hour has more minutes than the limit."""
+
+    @in_virtual_time
+    async def run() -> None:
+        store, limit = LocalQuotaStore(), RateLimit("minutes", amount, HOUR, is_media=True)
+        uses: list[tuple[float, float]] = []
+        for pause, minutes, is_sent in steps:
+            await asyncio.sleep(pause)
+            lease = await store.lease(demand(1, limit, latest=now() + 2 * HOUR, minutes=minutes))
+            await asyncio.sleep(lease.until - now() if lease.permits else 0)
+            if lease.permits and is_sent:
+                uses.append((now(), minutes))
+            elif lease.permits:
+                await store.settle(lease, 1)
+        for start, _ in uses:
+            window = [minutes for at, minutes in uses if start <= at < start + HOUR + MARGIN]
+            assert sum(window) <= amount + 1e-6
 
     run()
 

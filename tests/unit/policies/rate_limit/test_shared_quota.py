@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from embedwire_server.core.errors import RateLimited
+from embedwire_server.core.models import Modality
 from embedwire_server.policies.rate_limit.leases import MAX_PERMITS
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.policies.rate_limit.store import LEASE_SECONDS
@@ -171,7 +172,7 @@ async def test_changed_limits() -> None:
     """New limits apply from the next lease on; permits of the old ones are returned."""
     server = Server(per_minute(1200))
     await asyncio.gather(*start(server.limited_upstream, *[call() for _ in range(10)]))
-    server.limiters.limit({"text": [per_day(12)]})  # type: ignore[dict-item] - a str enum
+    server.limiters.limit({Modality.TEXT: [per_day(12)]})
     await settled()
     server.upstream.script = undecided
     tasks = start(server.limited_upstream, *[call(deadline=now() + 60) for _ in range(20)])
