@@ -15,7 +15,7 @@ CALLERS = 40  # of each busy replica
 AFTERWARDS = 5.0
 
 
-@guarantee("shared-quota", patient=True)
+@guarantee("shared-quota", together=True)
 async def replicas_share_the_quota(experiment: Experiment) -> Verdict:
     """Four saturated replicas together use ≥ 95 % of the quota, never more in any minute, and none is starved."""
     minutes = experiment.scaled(3, 1)
@@ -30,7 +30,7 @@ async def replicas_share_the_quota(experiment: Experiment) -> Verdict:
     return verdict
 
 
-@guarantee("shared-quota-uneven", patient=True)
+@guarantee("shared-quota-uneven", together=True)
 async def one_replica_uses_what_others_leave(experiment: Experiment) -> Verdict:
     """One busy replica of four uses ≥ 95 % of the whole quota, and never more in any minute."""
     minutes = experiment.scaled(2, 1)

@@ -1,5 +1,6 @@
 """Store of results in the memory of this process."""
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -30,24 +31,18 @@ class MemoryStore:
     def __init__(
         self, max_bytes: int, max_age: float, metrics: Metrics, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._max_bytes = max_bytes  # not that of the library's cache, which cannot be changed
         self._max_age = max_age
         self._clock = clock
         self._evicted = metrics.cache_evictions.inc
-        self._entries = _LeastRecentlyUsed(max_bytes, self._evicted)
+        self._entries: LRUCache[bytes, _Timed] = LRUCache(math.inf, getsizeof=_size)
         metrics.cache_bytes.set_function(lambda: self._entries.currsize)
         metrics.cache_entries.set_function(lambda: len(self._entries))
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply the limits of these settings, to stored results as well."""
-        self._max_age = settings.cache.max_age
-        if settings.cache.max_bytes != self._entries.maxsize:
-            self._resize(settings.cache.max_bytes)
-
-    def _resize(self, max_bytes: int) -> None:
-        """Move the results into a cache of this size. cachetools does not change the size of a cache."""
-        before, self._entries = self._entries, _LeastRecentlyUsed(max_bytes, self._evicted)
-        for key, timed in before.items():
-            self._entries.add(key, timed)
+        self._max_bytes, self._max_age = settings.cache.max_bytes, settings.cache.max_age
+        self._evict()
 
     async def get(self, key: bytes) -> Entry | None:
         """Return a result; see `ResultStore`. Never suspends."""
@@ -60,30 +55,22 @@ class MemoryStore:
         return timed.entry
 
     def put(self, key: bytes, entry: Entry) -> None:
-        """Store a result, and evict others if that is necessary; see `ResultStore`."""
-        self._entries.add(key, _Timed(entry, self._clock()))
+        """Store a result, unless it is larger than the cache, and evict others; see `ResultStore`."""
+        timed = _Timed(entry, self._clock())
+        if _size(timed) <= self._max_bytes:
+            self._entries[key] = timed
+            self._evict()
+
+    def _evict(self) -> None:
+        """Remove the least recently used results that exceed the limit."""
+        while self._entries.currsize > self._max_bytes:
+            self._entries.popitem()
+            self._evicted()
 
 
 class _Timed(NamedTuple):
     entry: Entry
     stored_at: float
-
-
-class _LeastRecentlyUsed(LRUCache[bytes, _Timed]):
-    """The library's cache; it counts evictions."""
-
-    def __init__(self, max_bytes: int, evicted: Callable[[], object]) -> None:
-        super().__init__(max_bytes, getsizeof=_size)
-        self._evicted = evicted
-
-    def popitem(self) -> tuple[bytes, _Timed]:
-        self._evicted()
-        return super().popitem()
-
-    def add(self, key: bytes, timed: _Timed) -> None:
-        """Add an entry, unless it is larger than the cache."""
-        if _size(timed) <= self.maxsize:
-            self[key] = timed
 
 
 def _size(timed: _Timed) -> int:

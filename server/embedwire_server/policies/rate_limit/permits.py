@@ -150,7 +150,7 @@ class Permits:
             self.waiters.learn_back_off(lease.back_off)
 
     def _add(self, now: float, lease: Lease) -> None:
-        is_none_held = not self.pool.usable(now)
+        is_none_held = not self.pool.usable(now) and self.pool.next_at(now, 0.0) is None
         if lease.permits:
             self._keep(now, lease)
         elif lease.available_at > lease.demand.latest:

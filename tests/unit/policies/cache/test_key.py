@@ -96,6 +96,19 @@ async def test_nothing_else_is_in_the_key() -> None:
     assert await KEYS.of(call_of(TEXT)) == await KEYS.of(call_of(dataclasses.replace(TEXT, key="other")))
 
 
+async def test_any_number_of_models_and_credentials() -> None:
+    """Keys do not change with other keys computed before, of which the memory is bounded."""
+    keys, size = ResultKeys("http://upstream.test", None), 2 * key._MAX_SHARED
+    names = [str(number) for number in range(size)]
+    computed = [await keys.of(call_of(TEXT, dataclasses.replace(MARENGO_30, name=name))) for name in names]
+    computed += [await keys.of(call_of(TEXT, credential=name)) for name in names]
+
+    assert len(set(computed)) == 2 * size
+    assert len(keys._hashes) <= key._MAX_SHARED
+    assert await keys.of(call_of(TEXT, dataclasses.replace(MARENGO_30, name="7"))) == computed[7]
+    assert await keys.of(call_of(TEXT, credential="7")) == computed[size + 7]
+
+
 NO_KEY: list[Input] = [
     ImageInput("k", AssetSource("1")),
     AudioInput("k", TaskSource("1")),
