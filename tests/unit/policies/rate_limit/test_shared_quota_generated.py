@@ -5,7 +5,6 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
@@ -117,5 +116,3 @@ def test_failing_store(count: int, amount: int, failures: list[Outage], seed: in
             assert len([time for time in server.times if time >= now() - 1.5 * MINUTE]) > 0
 
     run()
-
-
