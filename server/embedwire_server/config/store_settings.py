@@ -35,7 +35,7 @@ class QuotaSettings(Group):
     )
     replicas: Count | None = Field(
         default=None,
-        description="number of replicas that share rate_limits; while Redis is unavailable, each uses this part of them",
+        description="number of replicas that share rate_limits; while Redis is unavailable, each uses this part",
     )
 
 
