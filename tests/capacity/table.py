@@ -1,0 +1,68 @@
+"""The table of the simulation, in docs/capacity.md."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.capacity.fleet import Outcome, Scenario, simulate
+from tests.capacity.simulated_redis import Costs
+
+PAGE = Path(__file__).parents[2] / "docs/capacity.md"
+BEGIN, END = "<!-- simulated: make capacity -->\n\n", "\n<!-- end of the simulation -->"
+# CPU time of redis-server 7.0.15 for an operation, by `python -m tests.capacity.measure`, and what remains of the
+# duration of an operation over loopback.
+COSTS = Costs(lease=136e-6, settle=89e-6, report=70e-6, round_trip=110e-6)
+# The same when 1,000 servers have reported usage, after a loss of the data of Redis.
+AFTER_LOSS = Costs(lease=784e-6, settle=793e-6, report=54e-6, round_trip=110e-6)
+COLUMNS = (
+    "plan, requests a minute",
+    "replicas",
+    "inputs/s of each",
+    "Redis operations/s",
+    "of these, reports",
+    "thread of Redis",
+    "operation, p99",
+    "longer than 50 ms",
+)
+SCENARIOS = (
+    Scenario(replicas=10, per_minute=600, demand=0.9, warm_up=10, seconds=60),
+    Scenario(replicas=100, per_minute=600, demand=0.9, warm_up=10, seconds=30),
+    Scenario(replicas=1000, per_minute=600, demand=0.9, warm_up=4, seconds=10),
+    Scenario(replicas=10, per_minute=60_000, demand=0.9, warm_up=4, seconds=10),
+    Scenario(replicas=100, per_minute=60_000, demand=0.9, warm_up=4, seconds=10),
+    Scenario(replicas=1000, per_minute=60_000, demand=0.9, warm_up=4, seconds=10),
+)
+
+
+def rows() -> Iterator[str]:
+    """Simulate all scenarios, and yield the rows of the table."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield "|---" * len(COLUMNS) + "|"
+    for scenario in SCENARIOS:
+        yield _row(simulate(scenario, COSTS), f"{scenario.replicas:,}")
+    yield _row(simulate(SCENARIOS[-1], AFTER_LOSS), "1,000 after a loss of data")
+
+
+def _row(outcome: Outcome, replicas: str) -> str:
+    scenario, redis = outcome.scenario, outcome.redis
+    cells = (
+        f"{scenario.per_minute:,}",
+        replicas,
+        f"{scenario.demand * scenario.per_minute / 60 / scenario.replicas:g}",
+        f"{redis.operations / scenario.seconds:,.0f}",
+        f"{redis.reports / scenario.seconds:,.0f}",
+        f"{redis.busy_seconds / scenario.seconds:.1%}".replace("%", " %"),
+        f"{outcome.delay(0.99) * 1e3:.2f} ms",
+        f"{redis.failures / redis.operations:.1%}".replace("%", " %"),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def of_page() -> list[str]:
+    """Return the rows that the page has."""
+    return PAGE.read_text().partition(BEGIN)[2].partition(END)[0].splitlines()
+
+
+def write(lines: list[str]) -> None:
+    """Replace the rows of the page."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{before}{begin}{chr(10).join(lines)}\n{END}{rest.partition(END)[2]}")
