@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from embedwire_server.config.redis_url import RedisUrl
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore, credential_digest
@@ -133,3 +134,15 @@ def test_the_digest_of_a_credential() -> None:
     made = {credential_digest(url, key) for url in ("https://a", "https://b") for key in (None, "k", "l" * 100)}
     assert len(made) == 6
     assert all(len(one) == 32 for one in made)
+
+
+async def test_the_rights_of_a_user(server: RedisServer) -> None:
+    """A user of the ACL needs these rights only, which docs/deployment.md names."""
+    rights = ["~embedwire:*", "+ping", "+select", "+eval", "+evalsha", "+get", "+set", "+time"]
+    await server.command("ACL", "SETUSER", "embedwire", "on", ">p", *rights)
+    url = RedisUrl(server.text.replace("redis://", "redis://embedwire:p@"))
+    store = RedisQuotaStore(RedisConnection(url, "quota", Metrics("custom")), "n")
+    async with store.running():
+        one = await lease(store, 1)
+        await lasting(lambda: store.settle(one, 1))
+        await lasting(lambda: store.back_off(Modality.TEXT, 1.0))

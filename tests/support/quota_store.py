@@ -151,11 +151,11 @@ class MemoryQuotaStore:
 
 
 def most_in_a_window(times: Sequence[float], seconds: float) -> int:
-    """Return the largest number of these times in any window of this length."""
+    """Return the largest number of these times in any window of this length, which is open at one end."""
     times = sorted(times)
     first = most = 0
     for last, time in enumerate(times):
-        while times[first] <= time - seconds:
+        while times[first] <= time - seconds + 1e-6:  # rounding
             first += 1
         most = max(most, last - first + 1)
     return most

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from embedwire_server.core.models import Modality
-from embedwire_server.policies.rate_limit.sliding_window import _BURST_SECONDS, _LEAST, _MARGIN, RateLimit
+from embedwire_server.policies.rate_limit.sliding_window import BURST_SECONDS, LEAST_MINUTES, MARGIN_SECONDS, RateLimit
 from embedwire_server.policies.rate_limit.store import (
     LEASE_SECONDS,
     Demand,
@@ -147,10 +147,10 @@ def _lease_request(demand: Demand) -> _Json:
     return {
         "operation": "lease",
         "requests": 0 if is_report else demand.requests,
-        "minutes": max(demand.minutes, _LEAST),
+        "minutes": max(demand.minutes, LEAST_MINUTES),
         "limits": [_asked(limit) for limit in demand.limits],
         "usage": _usage(demand.unrecorded),
-        "burst": _BURST_SECONDS,
+        "burst": BURST_SECONDS,
         "lease": LEASE_SECONDS,
         "settling": SETTLING_SECONDS,
     }
@@ -160,7 +160,7 @@ def _asked(limit: RateLimit) -> _Json:
     return {
         "name": limit.name,
         "amount": limit.amount,
-        "window": limit.seconds + _MARGIN,
+        "window": limit.seconds + MARGIN_SECONDS,
         "part": limit.seconds / PARTS,
         "spacing": _spacing(limit),
         "is_media": limit.is_media,
@@ -168,7 +168,7 @@ def _asked(limit: RateLimit) -> _Json:
 
 
 def _spacing(limit: RateLimit) -> float:
-    return (limit.seconds + _MARGIN) / limit.amount if limit.is_even else 0.0
+    return (limit.seconds + MARGIN_SECONDS) / limit.amount if limit.is_even else 0.0
 
 
 def _usage(history: UsageHistory) -> Mapping[str, Sequence[Sequence[float]]]:

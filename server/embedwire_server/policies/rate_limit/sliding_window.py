@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 # Seconds added to each window. The upstream counts a request when it arrives: one that is delayed more than the next
 # could otherwise exceed the limit.
-_MARGIN = 1.0
+MARGIN_SECONDS = 1.0
 # Size of a burst, as seconds of the limit; the rest of a minute is spread evenly, so that later inputs find capacity.
-_BURST_SECONDS = 2.0
-_LEAST = 1e-6  # amount of media of unknown length
+BURST_SECONDS = 2.0
+LEAST_MINUTES = 1e-6  # amount of media of unknown length
 # Parts of a window; usage is recorded per part, so that a window has a bounded size.
 _PARTS = 64
 
@@ -89,17 +89,17 @@ class SlidingWindow:
     def set_limit(self, limit: RateLimit) -> None:
         """Change the limit; past usage counts for it."""
         self.limit = limit
-        self._seconds = limit.seconds + _MARGIN
+        self._seconds = limit.seconds + MARGIN_SECONDS
         self._part = limit.seconds / _PARTS
         self._spacing = self._seconds / limit.amount if limit.is_even and limit.amount else 0.0
 
     def available_at(self, now: float, amount: float, ahead: float = 0.0) -> float:
         """Return when this amount is allowed, if `ahead` is used before it; infinity if it exceeds the limit."""
-        if max(amount, _LEAST) > self.limit.amount:
+        if max(amount, LEAST_MINUTES) > self.limit.amount:
             return math.inf
         self.forget(now)
-        even = max(self._next, now) - _BURST_SECONDS + ahead * self._spacing if self._spacing else now
-        return max(now, even, self._capacity_at(now, max(amount + ahead, _LEAST)))
+        even = max(self._next, now) - BURST_SECONDS + ahead * self._spacing if self._spacing else now
+        return max(now, even, self._capacity_at(now, max(amount + ahead, LEAST_MINUTES)))
 
     def consume(self, now: float, amount: float) -> Usage:
         """Record usage now."""
@@ -147,7 +147,7 @@ class SlidingWindow:
         """
         free = self.limit.amount - sum(usage.amount for usage in self._usages if usage.at + self._seconds > at)
         if self._spacing:
-            free = min(free, (at + _BURST_SECONDS + early - max(self._next, at)) / self._spacing + 1)
+            free = min(free, (at + BURST_SECONDS + early - max(self._next, at)) / self._spacing + 1)
         return max(0, min(most, math.floor(free)))
 
     def copy(self) -> "SlidingWindow":
