@@ -7,7 +7,7 @@ import math
 from collections import deque
 
 from embedwire_server.policies.rate_limit.redis_store import PARTS
-from embedwire_server.policies.rate_limit.sliding_window import BURST_SECONDS, MARGIN, RateLimit
+from embedwire_server.policies.rate_limit.sliding_window import BURST_SECONDS, MARGIN_SECONDS, RateLimit
 from embedwire_server.policies.rate_limit.store import LEASE_SECONDS, Demand
 
 
@@ -16,7 +16,7 @@ class QuotaModel:
 
     def __init__(self, limit: RateLimit) -> None:
         self._amount = limit.amount
-        self._window = limit.seconds + MARGIN
+        self._window = limit.seconds + MARGIN_SECONDS
         self._part = limit.seconds / PARTS
         self._spacing = self._window / limit.amount
         self._next = 0.0
