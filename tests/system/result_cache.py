@@ -26,7 +26,7 @@ from tests.system.upstream import Answer, Asked
 from tests.system.verdict import Verdict
 
 IDENTICAL, DIMENSIONS, SECONDS = 1000, 512, 60
-# So many calls of one host are accepted, whether or not they are coalesced.
+# All calls of one host are accepted, whether or not they are coalesced.
 ROOM = {"concurrency_queue_per_modality": 2 * IDENTICAL}
 TOKENS = "".join(f'[[tokens]]\nname = "{name}"\nsha256 = "{sha256(name)}"\n' for name in ("a", "b"))
 
