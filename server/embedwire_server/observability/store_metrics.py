@@ -29,7 +29,7 @@ class StoreMetrics:
         )
         self.redis_errors = CounterFamily(
             "embedwire_redis_errors",
-            "Operations on Redis that failed, by reason: timeout (50 ms), connection, full (maxmemory) or other.",
+            "Operations and probes of Redis that failed, by reason: timeout, connection, full (maxmemory) or other.",
             ("use", "reason"),
             registry=registry,
         )

@@ -75,13 +75,15 @@ class RedisConnection:
             RuntimeError: the package redis is missing.
         """
         self._load()
-        await self._probe()
-        probing = asyncio.create_task(self._probe_when_lost(), name=f"probe of Redis ({self._use})")
         try:
-            yield
+            await self._probe()
+            probing = asyncio.create_task(self._probe_when_lost(), name=f"probe of Redis ({self._use})")
+            try:
+                yield
+            finally:
+                probing.cancel()
+                await asyncio.wait([probing])
         finally:
-            probing.cancel()
-            await asyncio.wait([probing])
             self._lost.set()
             self._availability_log.close()
             with contextlib.suppress(Exception):  # it is closed anyway
@@ -136,12 +138,14 @@ class RedisConnection:
             await self._probe()
 
     async def _probe(self) -> None:
-        """Open all connections, so that operations need not, and send PING on each."""
-        pings = (self._attempt(_ping, PROBE_SECONDS) for _ in range(MAX_CONNECTIONS))
-        if not any(await asyncio.gather(*pings, return_exceptions=True)):
-            self._lost.clear()
-            self._up.set(1)
-            self._availability_log.show("", "")
+        """Send PING; then open all connections, so that operations need not."""
+        with contextlib.suppress(RedisUnavailable):
+            await self._attempt(_ping, PROBE_SECONDS)
+            pings = (self._attempt(_ping, PROBE_SECONDS) for _ in range(MAX_CONNECTIONS))
+            if not any(await asyncio.gather(*pings, return_exceptions=True)):
+                self._lost.clear()
+                self._up.set(1)
+                self._availability_log.show("", "")
 
 
 @contextlib.asynccontextmanager

@@ -95,10 +95,13 @@ class RecentUse:
             self._period, self._count = period, 0
 
 
-def most_permits(limits: Sequence[RateLimit]) -> int:
-    """Return the most permits that one lease may have: what the limits allow in `LEASE_SECONDS`, but at least one."""
+def most_permits(limits: Sequence[RateLimit], shares: int) -> int:
+    """Return the most permits that one lease may have: what the limits allow in `LEASE_SECONDS`, but at least one.
+
+    It is no more than one server's part of any limit: after the loss of a store, its leases are used for a moment.
+    """
     allowed = [int(limit.amount * LEASE_SECONDS / limit.seconds) for limit in limits if limit.is_even]
-    return max(1, min([MAX_PERMITS, *allowed, *(limit.amount for limit in limits if not limit.is_media)]))
+    return max(1, min([MAX_PERMITS, *allowed, *(limit.amount // shares for limit in limits if not limit.is_media)]))
 
 
 def _is_usable(lease: Lease, now: float, minutes: float) -> bool:

@@ -114,13 +114,13 @@ class Permits:
 
     def _is_low(self, now: float) -> bool:
         """Whether there are too few permits for as many calls as a moment ago."""
-        wanted = min(most_permits(self._usage.limits), self._recent.count(now))
+        wanted = min(most_permits(self._usage.limits, self._quota.shares), self._recent.count(now))
         return wanted > 1 and not self._usage.counts_media and 2 * self.pool.usable(now) < wanted
 
     def _ask(self, now: float, requests: int, minutes: float, latest: float) -> None:
         self._is_asking = True
         limits, unrecorded = self._usage.limits, self._usage.unrecorded(now)
-        requests = 1 if self._usage.counts_media else min(requests, most_permits(limits))
+        requests = 1 if self._usage.counts_media else min(requests, most_permits(limits, self._quota.shares))
         minutes = minutes if self._usage.counts_media else 0.0
         demand = Demand(self._modality, limits, requests, minutes, latest, history(unrecorded, now))
         self._quota.lease(self, demand, self._history, functools.partial(self._end, unrecorded))

@@ -154,7 +154,10 @@ class SharedQuota:
             self._set_available(is_available=True)
 
     def _end_settling(self) -> None:
+        """Share the limits again. Permits for a later time were granted before all servers had reported their usage."""
         self._settling = None
+        for member in self._members:
+            member.return_all()
         self._tell()
 
     def _set_available(self, *, is_available: bool) -> None:

@@ -86,4 +86,9 @@ def test_recent_use() -> None:
 )
 def test_size_of_a_lease(limits: list[RateLimit], most: int) -> None:
     """A lease has at most what the limits allow in half a second."""
-    assert most_permits(limits) == most
+    assert most_permits(limits, 1) == most
+
+
+def test_a_lease_is_within_the_part_of_one_server() -> None:
+    """A lease has at most one server's part of a limit that is not spread, and at least one permit."""
+    assert [most_permits([per_day(10)], shares) for shares in (1, 4, 20)] == [10, 2, 1]

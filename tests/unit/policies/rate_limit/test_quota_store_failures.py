@@ -8,6 +8,7 @@ import pytest
 from embedwire_server.core.errors import RateLimited
 from embedwire_server.core.models import Modality
 from embedwire_server.policies.rate_limit.reservation import Reservation
+from embedwire_server.policies.rate_limit.shared_quota import SETTLING_SECONDS
 from embedwire_server.policies.rate_limit.store import QuotaStoreUnavailable
 from tests.support.embed_calls import call, embedded, gathered, start
 from tests.support.quota_store import most_in_a_window
@@ -64,6 +65,22 @@ async def test_own_use_counts() -> None:
         await embedded(server.limited_upstream, call())
         with pytest.raises(RateLimited, match="at most 5"):
             await embedded(server.limited_upstream, call(deadline=now() + 5))
+
+
+@in_virtual_time
+async def test_waiting_calls_are_rejected_if_the_part_is_used_up() -> None:
+    """When the store fails, a call behind others is rejected if this server's part allows it after its deadline."""
+    server = Server(per_day(10), shares=2)
+    await asyncio.gather(*start(server.limited_upstream, *[call() for _ in range(4)]))
+    server.cut_off()
+    *patient, impatient = start(server.limited_upstream, *[call() for _ in range(4)], call(deadline=now() + 5))
+    began = now()
+    with pytest.raises(RateLimited, match="at most 5"):
+        await impatient
+    assert now() - began <= 0.1
+    for task in patient:
+        task.cancel()
+    await gathered(patient)
 
 
 @in_virtual_time
@@ -224,3 +241,24 @@ async def test_flapping_store() -> None:
 
     assert most_in_a_window(server.times, MINUTE) <= 6000
     await settled()
+
+
+@in_virtual_time
+async def test_permits_for_later_are_returned_after_an_outage() -> None:
+    """Once all servers have reported their usage, a permit for a later time is requested again: it may be too early."""
+    limit = per_minute(60)
+    server = Server(limit, shares=2)
+    async with running([server]):
+        server.cut_off()
+        await embedded(server.limited_upstream, call())
+        server.reconnect()
+        await asyncio.sleep(1.1)
+        assert server.is_shared
+        server.store.quota.next[limit.name] = now() + 30
+        [waiting] = start(server.limited_upstream, call())
+        await asyncio.sleep(0.1)
+        assert not server.store.settled
+        await asyncio.sleep(SETTLING_SECONDS)
+        assert [unused for _, unused, _ in server.store.settled] == [1]
+        waiting.cancel()
+        await gathered([waiting])
