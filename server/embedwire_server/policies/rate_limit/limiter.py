@@ -236,6 +236,7 @@ class RateLimiter:
                 if available_at >= waiting.call.deadline:  # a limit was lowered meanwhile, or other servers used it
                     self._refuse(waiting, available_at, limit)
                 elif available_at > now:
+                    self.refuse(available_at, limit)  # those behind it cannot be granted earlier
                     self._timer = asyncio.get_running_loop().call_at(available_at, self._dispatch)
                     return
                 elif self._capacity.take(now, waiting.reservation):

@@ -67,6 +67,22 @@ async def test_own_use_counts() -> None:
 
 
 @in_virtual_time
+async def test_waiting_calls_are_rejected_if_the_part_is_used_up() -> None:
+    """When the store fails, a call behind others is rejected if this server's part allows it after its deadline."""
+    server = Server(per_day(10), shares=2)
+    await asyncio.gather(*start(server.limited_upstream, *[call() for _ in range(4)]))
+    server.cut_off()
+    *patient, impatient = start(server.limited_upstream, *[call() for _ in range(4)], call(deadline=now() + 5))
+    began = now()
+    with pytest.raises(RateLimited, match="at most 5"):
+        await impatient
+    assert now() - began <= 0.1
+    for task in patient:
+        task.cancel()
+    await gathered(patient)
+
+
+@in_virtual_time
 async def test_store_is_asked_once_a_second() -> None:
     """While the store fails, calls do not ask it; each modality asks it once a second, and returns to it."""
     server = Server(per_minute(6000))
