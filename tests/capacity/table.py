@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.capacity.fleet import Outcome, Scenario, simulate
+from tests.capacity.fleet import Scenario, simulate
 from tests.capacity.simulated_redis import Costs
 
 PAGE = Path(__file__).parents[2] / "docs/capacity.md"
@@ -33,26 +33,33 @@ SCENARIOS = (
 )
 
 
+RUNS: tuple[tuple[Scenario, Costs, str], ...] = (
+    *((scenario, COSTS, f"{scenario.replicas:,}") for scenario in SCENARIOS),
+    (SCENARIOS[-1], AFTER_LOSS, f"{SCENARIOS[-1].replicas:,} after a loss of data"),
+)
+
+
 def rows() -> Iterator[str]:
     """Simulate all scenarios, and yield the rows of the table."""
     yield f"| {' | '.join(COLUMNS)} |"
     yield "|---" * len(COLUMNS) + "|"
-    for scenario in SCENARIOS:
-        yield _row(simulate(scenario, COSTS), f"{scenario.replicas:,}")
-    yield _row(simulate(SCENARIOS[-1], AFTER_LOSS), "1,000 after a loss of data")
+    for run in RUNS:
+        yield row(*run)
 
 
-def _row(outcome: Outcome, replicas: str) -> str:
-    scenario, redis = outcome.scenario, outcome.redis
+def row(scenario: Scenario, costs: Costs, replicas: str) -> str:
+    """Simulate a scenario, and return its row."""
+    outcome = simulate(scenario, costs)
+    redis = outcome.redis
     cells = (
         f"{scenario.per_minute:,}",
         replicas,
         f"{scenario.demand * scenario.per_minute / 60 / scenario.replicas:g}",
         f"{redis.operations / scenario.seconds:,.0f}",
         f"{redis.reports / scenario.seconds:,.0f}",
-        f"{redis.busy_seconds / scenario.seconds:.1%}".replace("%", " %"),
+        f"{redis.busy_seconds / scenario.seconds * 100:.1f} %",
         f"{outcome.delay(0.99) * 1e3:.2f} ms",
-        f"{redis.failures / redis.operations:.1%}".replace("%", " %"),
+        f"{redis.failures / redis.operations * 100:.1f} %",
     )
     return f"| {' | '.join(cells)} |"
 
