@@ -178,7 +178,7 @@ class RateLimiter:
 
     def _start_back_off(self, seconds: float, *, wants_probe: bool) -> None:
         self._metrics.rate_limit_backoffs.labels(self._modality).inc()
-        self._capacity.back_off(seconds)
+        self._capacity.back_off(min(seconds, MAX_BACK_OFF))
         self._hold(asyncio.get_running_loop().time(), seconds, wants_probe=wants_probe)
 
     def _hold(self, now: float, seconds: float, *, wants_probe: bool) -> None:

@@ -1,0 +1,30 @@
+"""When calls are refused that wait for shared limits: as soon as it is known, and only those that get no capacity."""
+
+import asyncio
+
+import pytest
+
+from embedwire_server.core.errors import RateLimited
+from embedwire_server.core.models import Modality
+from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF
+from embedwire_server.testing import Attempt
+from tests.support.embed_calls import call, embedded, gathered, limited, start
+from tests.support.quota_store import MemoryQuota
+from tests.support.virtual_time import in_virtual_time, now, settled
+from tests.unit.policies.rate_limit.shared_support import Server, running, servers
+from tests.unit.policies.rate_limit.support import DAY, HOUR, MINUTE, Bench, audio, per_day, per_hour
+
+
+@in_virtual_time
+async def test_longest_shared_back_off() -> None:
+    """A back-off of the upstream beyond the longest one ends as early as without a store, and with a probe."""
+    first, second = servers(2)
+    first.upstream.script = lambda attempt: attempt.fail(limited(24 * HOUR))
+    await gathered(start(first.limited_upstream, call()))
+    first.upstream.script = Attempt.succeed
+    await asyncio.sleep(2)
+    for server in (first, second):
+        with pytest.raises(RateLimited):
+            await embedded(server.limited_upstream, call(deadline=now() + MINUTE))
+    await asyncio.gather(*start(first.limited_upstream, call()), *start(second.limited_upstream, call()))
+    assert now() < MAX_BACK_OFF + 5
