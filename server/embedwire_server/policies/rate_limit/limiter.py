@@ -197,10 +197,11 @@ class RateLimiter:
         if self._queue:
             self._dispatch()
 
-    def refuse(self, available_at: float, limit: RateLimit | None) -> None:
-        """Reject waiting calls whose deadline is not later than this time, before which there is no capacity."""
+    def refuse(self, available_at: float, limit: RateLimit | None, minutes: float = 0.0) -> None:
+        """Reject waiting calls of at least these minutes whose deadline is not later than this time."""
         for waiting in self._queue:
-            if available_at >= waiting.call.deadline and not waiting.granted.done():
+            is_late = available_at >= waiting.call.deadline and waiting.reservation.minutes >= minutes
+            if is_late and not waiting.granted.done():
                 self._refuse(waiting, available_at, limit)
 
     def learn_back_off(self, seconds: float) -> None:

@@ -108,7 +108,8 @@ class Permits:
         without = waiting[self.pool.usable(now) :]
         wanted = len(without) + self._recent.count(now)
         if without:
-            self._ask(now, wanted, minutes, max(call.deadline for call in without))
+            served = without[:1] if self._usage.counts_media else without
+            self._ask(now, wanted, minutes, max(call.deadline for call in served))
         elif self._is_low(now) and now >= self._ahead_paused_until:
             self._ask(now, wanted, 0.0, now + LEASE_SECONDS)
 
@@ -160,7 +161,8 @@ class Permits:
             at = self._paused_until + _TIMER_SECONDS
             asyncio.get_running_loop().call_at(at, self.waiters.capacity_changed)
         if is_none_held and lease.available_at > now:
-            self.waiters.refuse(lease.available_at, lease.limit)
+            minutes = 0.0 if lease.permits else lease.demand.minutes  # later calls wait for those that get permits
+            self.waiters.refuse(lease.available_at, lease.limit, minutes)
 
     def _keep(self, now: float, lease: Lease) -> None:
         """Keep the permits of a lease; of those for a later time, only as many as calls wait."""
