@@ -160,7 +160,7 @@ class Permits:
             self._paused_until = now + _PAUSE_SECONDS
             at = self._paused_until + _TIMER_SECONDS
             asyncio.get_running_loop().call_at(at, self.waiters.capacity_changed)
-        if is_none_held and lease.available_at > now:
+        if is_none_held and lease.available_at > now and lease.demand.limits == self._usage.limits:
             minutes = 0.0 if lease.permits else lease.demand.minutes  # later calls wait for those that get permits
             self.waiters.refuse(lease.available_at, lease.limit, minutes)
 

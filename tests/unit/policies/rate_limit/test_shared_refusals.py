@@ -37,6 +37,19 @@ async def test_large_file_in_front_of_a_small_one() -> None:
 
 
 @in_virtual_time
+async def test_a_limit_is_raised_while_the_store_is_asked() -> None:
+    """The answer of the store about an earlier limit refuses no call that the present one allows."""
+    first, second = servers(2, per_day(1))
+    await embedded(first.limited_upstream, call())
+    second.store.seconds = 0.04
+    [waiting] = start(second.limited_upstream, call(deadline=now() + MINUTE))
+    await asyncio.sleep(0.02)
+    for server in (first, second):
+        server.limiters.limit({Modality.TEXT: [per_day(5)]})
+    await waiting
+
+
+@in_virtual_time
 async def test_longest_shared_back_off() -> None:
     """A back-off of the upstream beyond the longest one ends as early as without a store, and with a probe."""
     first, second = servers(2)
