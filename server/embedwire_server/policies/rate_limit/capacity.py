@@ -33,6 +33,10 @@ class Waiters(Protocol):
         """Grant what is available now."""
         ...
 
+    def limits_changed(self) -> None:
+        """Grant what is available now, and reject those that get no capacity before their deadline."""
+        ...
+
     def refuse(self, available_at: float, limit: RateLimit | None, minutes: float = 0.0) -> None:
         """Reject those of at least these minutes whose deadline is not later than this time.
 

@@ -76,7 +76,7 @@ class Permits:
         if not self._quota.is_available:
             self.pool.remove_all()
         self._settling_changed()
-        self.waiters.capacity_changed()
+        self.waiters.limits_changed()
 
     def return_all(self) -> None:
         """Return all permits."""

@@ -16,6 +16,41 @@ from tests.unit.policies.rate_limit.support import DAY, HOUR, MINUTE, Bench, aud
 
 
 @in_virtual_time
+async def test_store_is_lost_while_calls_wait() -> None:
+    """When the store is lost, waiting calls that this server's part cannot serve in time are refused within a second."""
+    server = Server(per_day(10), shares=2)
+    async with running([server]):
+        await asyncio.gather(*start(server.limited_upstream, *[call() for _ in range(5)]))
+        await asyncio.sleep(1)  # further permits have expired
+        server.store.grants = False
+        patient, hurried = start(server.limited_upstream, call(deadline=2 * DAY), call(deadline=now() + MINUTE))
+        await settled()
+        server.cut_off()
+        lost_at = now()
+        [ended] = await gathered([hurried])
+        assert isinstance(ended, RateLimited)
+        assert now() - lost_at <= 1.5
+        patient.cancel()
+        await asyncio.wait([patient])
+
+
+@in_virtual_time
+async def test_a_limit_is_lowered_while_calls_wait() -> None:
+    """A lower limit refuses immediately the waiting calls that it does not allow in time, also behind the first one."""
+    bench = Bench(per_day(2), script=Attempt.succeed)
+    await embedded(bench.limited_upstream, call())
+    await asyncio.sleep(HOUR)
+    await embedded(bench.limited_upstream, call())
+    patient, hurried = start(bench.limited_upstream, call(deadline=3 * DAY), call(deadline=DAY + 2 * HOUR))
+    await settled()
+    bench.limiters.limit({Modality.TEXT: [per_day(1)]})
+    [ended] = await gathered([hurried])
+    assert isinstance(ended, RateLimited)
+    assert now() == HOUR
+    await patient
+
+
+@in_virtual_time
 async def test_large_file_in_front_of_a_small_one() -> None:
     """A file that needs more minutes than are left until its deadline does not refuse a smaller one behind it."""
     quota = MemoryQuota()
