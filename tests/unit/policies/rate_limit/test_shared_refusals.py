@@ -17,7 +17,7 @@ from tests.unit.policies.rate_limit.support import DAY, HOUR, MINUTE, Bench, aud
 
 @in_virtual_time
 async def test_store_is_lost_while_calls_wait() -> None:
-    """When the store is lost, waiting calls that this server's part cannot serve in time are refused within a second."""
+    """When the store is lost, waiting calls that its part cannot serve in time are refused within a second."""
     server = Server(per_day(10), shares=2)
     async with running([server]):
         await asyncio.gather(*start(server.limited_upstream, *[call() for _ in range(5)]))
