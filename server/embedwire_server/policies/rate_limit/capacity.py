@@ -33,8 +33,15 @@ class Waiters(Protocol):
         """Grant what is available now."""
         ...
 
-    def refuse(self, available_at: float, limit: RateLimit | None) -> None:
-        """Reject those whose deadline is not later than this time, before which there is no capacity."""
+    def limits_changed(self) -> None:
+        """Grant what is available now, and reject those that get no capacity before their deadline."""
+        ...
+
+    def refuse(self, available_at: float, limit: RateLimit | None, minutes: float = 0.0) -> None:
+        """Reject those of at least these minutes whose deadline is not later than this time.
+
+        Before this time, there is no capacity for these minutes.
+        """
         ...
 
     def learn_back_off(self, seconds: float) -> None:

@@ -4,7 +4,6 @@ Times are seconds of the event loop's clock.
 """
 
 import asyncio
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
@@ -19,18 +18,10 @@ from embedwire_server.policies.rate_limit.reservation import Reservation
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF, BackOff
 from embedwire_server.policies.rate_limit.usage import ModalityUsage, usage_of
+from embedwire_server.policies.rate_limit.waiting import Waiting, too_late
 from embedwire_server.upstreams.base import EmbedCall, UpstreamLimit
 
 _SAME_SECONDS = 0.1  # a back-off that ends this much later is the same one, reported by another server
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A call that waits for its reservation."""
-
-    call: EmbedCall
-    reservation: Reservation
-    granted: asyncio.Future[None]
 
 
 class RateLimiter:
@@ -55,7 +46,7 @@ class RateLimiter:
         self.host = ""
         self.reported: tuple[Sequence[UpstreamLimit], float] = ((), 0.0)
         self._capacity = capacity
-        self._queue: FairQueue[_Waiting] = FairQueue()
+        self._queue: FairQueue[Waiting] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._back_off = BackOff(ignores_hints=is_shared)
         self._wants_probe = False
@@ -68,7 +59,7 @@ class RateLimiter:
     def limit(self, limits: Sequence[RateLimit]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
         self._capacity.limit(limits)
-        self.capacity_changed()
+        self.limits_changed()
 
     @property
     def counts_media(self) -> bool:
@@ -121,7 +112,7 @@ class RateLimiter:
         """
         loop = asyncio.get_running_loop()
         asked, granted = loop.time(), loop.create_future()
-        self._queue.push(call.caller, call.sequence, _Waiting(call, reservation, granted))
+        self._queue.push(call.caller, call.sequence, Waiting(call, reservation, granted))
         self._queue_length.inc()
         self._dispatch()
         try:
@@ -178,7 +169,7 @@ class RateLimiter:
 
     def _start_back_off(self, seconds: float, *, wants_probe: bool) -> None:
         self._metrics.rate_limit_backoffs.labels(self._modality).inc()
-        self._capacity.back_off(seconds)
+        self._capacity.back_off(min(seconds, MAX_BACK_OFF))
         self._hold(asyncio.get_running_loop().time(), seconds, wants_probe=wants_probe)
 
     def _hold(self, now: float, seconds: float, *, wants_probe: bool) -> None:
@@ -197,10 +188,18 @@ class RateLimiter:
         if self._queue:
             self._dispatch()
 
-    def refuse(self, available_at: float, limit: RateLimit | None) -> None:
-        """Reject waiting calls whose deadline is not later than this time, before which there is no capacity."""
+    def limits_changed(self) -> None:
+        """Grant what is available now, and reject the waiting calls that get no capacity before their deadline."""
+        self.capacity_changed()
+        start = max(asyncio.get_running_loop().time(), self._back_off.until)
+        for refused in too_late(self._queue, self._capacity, start):
+            self._refuse(*refused)
+
+    def refuse(self, available_at: float, limit: RateLimit | None, minutes: float = 0.0) -> None:
+        """Reject waiting calls of at least these minutes whose deadline is not later than this time."""
         for waiting in self._queue:
-            if available_at >= waiting.call.deadline and not waiting.granted.done():
+            is_late = available_at >= waiting.call.deadline and waiting.reservation.minutes >= minutes
+            if is_late and not waiting.granted.done():
                 self._refuse(waiting, available_at, limit)
 
     def learn_back_off(self, seconds: float) -> None:
@@ -209,7 +208,7 @@ class RateLimiter:
         if now + seconds > self._back_off.until + _SAME_SECONDS:
             self._hold(now, seconds, wants_probe=True)
 
-    def _refuse(self, waiting: _Waiting, available_at: float, limit: RateLimit | None) -> None:
+    def _refuse(self, waiting: Waiting, available_at: float, limit: RateLimit | None) -> None:
         now = asyncio.get_running_loop().time()
         waiting.granted.set_exception(self._rejections.error(limit, available_at - now, waiting.call.deadline - now))
 

@@ -76,7 +76,7 @@ class Permits:
         if not self._quota.is_available:
             self.pool.remove_all()
         self._settling_changed()
-        self.waiters.capacity_changed()
+        self.waiters.limits_changed()
 
     def return_all(self) -> None:
         """Return all permits."""
@@ -108,7 +108,8 @@ class Permits:
         without = waiting[self.pool.usable(now) :]
         wanted = len(without) + self._recent.count(now)
         if without:
-            self._ask(now, wanted, minutes, max(call.deadline for call in without))
+            served = without[:1] if self._usage.counts_media else without
+            self._ask(now, wanted, minutes, max(call.deadline for call in served))
         elif self._is_low(now) and now >= self._ahead_paused_until:
             self._ask(now, wanted, 0.0, now + LEASE_SECONDS)
 
@@ -159,8 +160,9 @@ class Permits:
             self._paused_until = now + _PAUSE_SECONDS
             at = self._paused_until + _TIMER_SECONDS
             asyncio.get_running_loop().call_at(at, self.waiters.capacity_changed)
-        if is_none_held and lease.available_at > now:
-            self.waiters.refuse(lease.available_at, lease.limit)
+        if is_none_held and lease.available_at > now and lease.demand.limits == self._usage.limits:
+            minutes = 0.0 if lease.permits else lease.demand.minutes  # later calls wait for those that get permits
+            self.waiters.refuse(lease.available_at, lease.limit, minutes)
 
     def _keep(self, now: float, lease: Lease) -> None:
         """Keep the permits of a lease; of those for a later time, only as many as calls wait."""
