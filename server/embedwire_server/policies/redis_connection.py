@@ -115,11 +115,14 @@ class RedisConnection:
         return result
 
     async def _attempt(self, operation: Callable[["Redis"], Awaitable[T]], seconds: float) -> T:
+        has_waited = self._slots.locked()
         try:
             async with _time_limit(seconds), self._slots:
                 return await operation(self._redis)
         except Exception as error:  # noqa: BLE001 - also what redis-py raises for replies that are not Redis's
-            self._fail(error)
+            # Many operations at once may take too long together. If Redis hangs, those that have not waited show it.
+            if not (has_waited and isinstance(error, TimeoutError)):
+                self._fail(error)
             raise RedisUnavailable from None
 
     def _fail(self, error: Exception) -> None:
