@@ -10,7 +10,7 @@ from embedwire_server.policies.rate_limit.shared_quota import WATCH_SECONDS
 from embedwire_server.policies.redis_connection import MAX_CONNECTIONS
 
 REPLICAS = (1, 10, 100, 1000)
-PLAN = 600  # requests a minute
+PLAN = 6_000  # requests a minute
 SCRAPE_SECONDS = 30  # `metrics.serviceMonitor.interval` of the chart
 _GIB = 1 << 30
 
@@ -44,7 +44,7 @@ _ROWS: tuple[tuple[str, Callable[[int], str]], ...] = (
     ("connections to Redis for the quota", lambda n: f"{n * MAX_CONNECTIONS:,}"),
     ("connections to Redis for quota and cache", lambda n: f"{2 * n * MAX_CONNECTIONS:,}"),
     ("Redis operations/s without a call", lambda n: f"{n * len(Modality) / WATCH_SECONDS:,.0f}"),
-    (f"share of each in a plan of {PLAN} requests a minute", lambda n: f"{PLAN / n:g} a minute"),
+    (f"share of each in a plan of {PLAN:,} requests a minute", lambda n: f"{PLAN / n:,g} a minute"),
     ("wait of an input behind one of each other replica, same plan", _queue),
     ("series, at most", lambda n: f"{n * MAX_SERIES:,}"),
     (f"samples/s with a scrape every {SCRAPE_SECONDS} s, at most", lambda n: f"{n * MAX_SERIES // SCRAPE_SECONDS:,}"),

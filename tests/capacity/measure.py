@@ -59,13 +59,13 @@ async def _round(server: RedisServer, store: RedisQuotaStore, found: dict[str, M
     async def settle() -> None:
         await store.settle(leases.pop(), 2)
 
-    async def tell() -> None:
+    async def report_usage() -> None:
         await _lease(store, report, {})
 
-    async def tell_without() -> None:
+    async def report_without_limits() -> None:
         await _lease(store, report._replace(modality=Modality.IMAGE, limits=()), {})
 
-    for measured, operation in zip(found.values(), (take, settle, tell, tell_without), strict=True):
+    for measured, operation in zip(found.values(), (take, settle, report_usage, report_without_limits), strict=True):
         before = await _cpu(server)
         durations = [await _duration(operation) for _ in range(OPERATIONS)]
         measured.cpu.append((await _cpu(server) - before) / OPERATIONS * 1e6)

@@ -7,7 +7,7 @@ import math
 from collections import deque
 
 from embedwire_server.policies.rate_limit.redis_store import PARTS
-from embedwire_server.policies.rate_limit.sliding_window import _BURST_SECONDS, _MARGIN, RateLimit
+from embedwire_server.policies.rate_limit.sliding_window import BURST_SECONDS, MARGIN_SECONDS, RateLimit
 from embedwire_server.policies.rate_limit.store import LEASE_SECONDS, Demand
 
 
@@ -16,7 +16,7 @@ class QuotaModel:
 
     def __init__(self, limit: RateLimit) -> None:
         self._amount = limit.amount
-        self._window = limit.seconds + _MARGIN
+        self._window = limit.seconds + MARGIN_SECONDS
         self._part = limit.seconds / PARTS
         self._spacing = self._window / limit.amount
         self._next = 0.0
@@ -27,10 +27,10 @@ class QuotaModel:
         """Return the number of permits, when they are available, and the part that counts them."""
         while self._parts and self._counts_until(self._parts[0][0]) <= now:
             self._total -= self._parts.popleft()[1]
-        at = max(self._available_at(now), self._next - _BURST_SECONDS)
+        at = max(self._available_at(now), self._next - BURST_SECONDS)
         if at > demand.latest:
             return 0, at, 0
-        ahead = at + _BURST_SECONDS + LEASE_SECONDS - max(self._next, at)
+        ahead = at + BURST_SECONDS + LEASE_SECONDS - max(self._next, at)
         permits = max(1, math.floor(min(demand.requests, self._amount - self._used(at), ahead / self._spacing + 1)))
         part = math.floor((at + LEASE_SECONDS) / self._part)
         self._add(part, permits)

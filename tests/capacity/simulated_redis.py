@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from embedwire_server.core.models import Modality
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
@@ -61,6 +61,13 @@ class Figures:
         return self.leases + self.reports + self.settles
 
 
+class _Granted(NamedTuple):
+    """What settles a lease: the part that counts it, and when it ends."""
+
+    part: int
+    ends: float
+
+
 class SimulatedRedis:
     """Store of all replicas; see `QuotaStore`.
 
@@ -90,23 +97,24 @@ class SimulatedRedis:
             await self._operation(self._costs.report, lambda: None)
             return Lease(demand, 0, loop.time(), loop.time())
 
-        def take() -> tuple[int, float, int, float]:
+        def take() -> tuple[int, float, _Granted]:
             now = loop.time()
             permits, at, part = model.lease(now, demand)
-            return permits, at - now, part, at + LEASE_SECONDS
+            return permits, at - now, _Granted(part, at + LEASE_SECONDS)
 
-        permits, wait, part, ends = await self._operation(self._costs.lease, take)
+        permits, wait, granted = await self._operation(self._costs.lease, take)
         self.figures.permits += permits
         until = sent + wait + LEASE_SECONDS if permits else loop.time() + wait
-        return Lease(demand, permits, loop.time() + wait, until, demand.limits[0] if wait else None, data=(part, ends))
+        return Lease(demand, permits, loop.time() + wait, until, demand.limits[0] if wait else None, data=granted)
 
     async def settle(self, lease: Lease, unused: int, minutes: float = 0.0) -> None:  # noqa: ARG002 - of the interface
         """Return permits."""
         self.figures.settles += 1
         self.figures.returned += unused
-        part, ends = lease.data
+        granted = lease.data
+        assert isinstance(granted, _Granted)
         model, loop = self._models[lease.demand.modality], asyncio.get_running_loop()
-        await self._operation(self._costs.settle, lambda: model.settle(loop.time(), part, unused, ends))
+        await self._operation(self._costs.settle, lambda: model.settle(loop.time(), granted.part, unused, granted.ends))
 
     async def back_off(self, modality: Modality, seconds: float) -> None:
         """Fail: no upstream of the simulation asks to wait."""

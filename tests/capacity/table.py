@@ -24,9 +24,9 @@ COLUMNS = (
     "longer than 50 ms",
 )
 SCENARIOS = (
-    Scenario(replicas=10, per_minute=600, demand=0.9, warm_up=10, seconds=60),
-    Scenario(replicas=100, per_minute=600, demand=0.9, warm_up=10, seconds=30),
-    Scenario(replicas=1000, per_minute=600, demand=0.9, warm_up=4, seconds=10),
+    Scenario(replicas=10, per_minute=6_000, demand=0.9, warm_up=10, seconds=30),
+    Scenario(replicas=100, per_minute=6_000, demand=0.9, warm_up=10, seconds=30),
+    Scenario(replicas=1000, per_minute=6_000, demand=0.9, warm_up=4, seconds=10),
     Scenario(replicas=10, per_minute=60_000, demand=0.9, warm_up=4, seconds=10),
     Scenario(replicas=100, per_minute=60_000, demand=0.9, warm_up=4, seconds=10),
     Scenario(replicas=1000, per_minute=60_000, demand=0.9, warm_up=4, seconds=10),

@@ -97,6 +97,8 @@ def test_replicas_start_new_pods() -> None:
         (OPEN | {"config": {"cache": {"store": "unix:///run/redis.sock"}}}, []),
         (OPEN | {"config": {"cache": {"store": "redis://redis:7000"}}}, [([7000], None)]),
         (OPEN | {"config": None}, []),
+        (SHARED | {"config": {"rate_limits": None}}, [([6379], None)]),
+        (SHARED | {"config": {"rate_limits": {"text": None, "image": {"requests_per_day": None}}}}, [([6379], None)]),
     ],
     ids=str,
 )
@@ -125,6 +127,10 @@ def test_the_network_policy_allows_redis(values: Object, rules: list[Any]) -> No
             "quotaStore.replicas: must be at least 4, the number of pods",
         ),
         ({"quotaStore": {"existingSecret": "a", "replicas": 3}} | scaled(5), "must be at least 5, the number of pods"),
+        (
+            {"config": {"rate_limits": {"image": {"requests_per_day": 2}}}, "quotaStore": {"existingSecret": "a"}},
+            "config.rate_limits.image.requests_per_day: must be at least 3, the number of pods that share it",
+        ),
         ({"config": {"quota": {"replicas": 2}}}, "at '/config/quota': additional properties 'replicas' not allowed"),
         ({"extraEnv": [{"name": "EMBEDWIRE_QUOTA_STORE", "value": "redis://b/0"}]}, "is set by the chart"),
         ({"extraEnv": [{"name": "EMBEDWIRE_CACHE_STORE", "value": "memory"}]}, "is set by the chart"),

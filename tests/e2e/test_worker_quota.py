@@ -158,7 +158,7 @@ async def test_a_reload_changes_the_shared_limit(tmp_path: Path) -> None:
 
 async def test_running_calls_get_permits_while_the_server_drains() -> None:
     """Calls that wait for the limit when the server gets SIGTERM are answered, also those beyond one worker's part."""
-    limits = {"rate_limits_text_requests_per_minute": 20, "rate_limits_text_requests_per_day": 3}
+    limits: dict[str, Any] = {"rate_limits_text_requests_per_minute": 20, "rate_limits_text_requests_per_day": 3}
     async with serving(**limits) as (server, upstream):
         waiting = [asyncio.ensure_future(code(server.stub)) for _ in range(3)]
         await until(lambda: len(upstream.visits) >= 1)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from embedwire_server.core.models import Modality
-from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore
+from embedwire_server.policies.rate_limit.redis_store import SETTLING_SECONDS, RedisQuotaStore
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.policies.rate_limit.store import Demand, Lease, PastUsage, UsageHistory
 from tests.support.simulated_redis import SimulatedRedis, advance, with_simulated_redis
@@ -58,6 +58,16 @@ class Replica:
     used: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     held: set[Lease] = dataclasses.field(default_factory=set)
     is_settling: bool = False
+    cut_until: float = 0.0
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it cannot reach the store."""
+        return now() < self.cut_until
+
+    def cut(self, seconds: float) -> None:
+        self.cut_until = now() + seconds
+        self.held.clear()
 
     async def ask(self, requests: int, minutes: float, wait: float) -> Lease:
         demand = Demand(Modality.TEXT, self.limits, requests, minutes, now() + wait)
@@ -76,7 +86,7 @@ class Replica:
         }
 
     def use(self, minutes: float) -> bool:
-        if self.is_settling and not all(self._has_part(limit, minutes) for limit in self.limits):
+        if (self.is_settling or self.is_cut) and not all(self._has_part(limit, minutes) for limit in self.limits):
             return False
         self.used.append((now(), minutes))
         self.upstream.send(minutes)
@@ -127,16 +137,21 @@ class Simulation:
 
     def _report(self, replica: Replica) -> None:
         async def ask() -> None:
-            await replica.ask(1, 0.0, -float("inf"))
+            if not replica.is_cut:
+                await replica.ask(1, 0.0, -float("inf"))
             self._report(replica)
 
-        self.at(now() + 1.0, ask)
+        self.at(max(now() + 1.0, replica.cut_until), ask)
 
     async def _demand(self, replica: Replica) -> None:
         wait = self.chance.choice([0.0, 1.0, 30.0])
         most = min(limit.amount for limit in self.limits) // REPLICAS
         requests = 1 if self.counts_media else self.chance.randint(1, most)
         minutes = self.chance.uniform(0.0, 5.0) if self.counts_media else 0.0
+        if replica.is_cut:
+            for _ in range(requests):
+                replica.use(minutes)
+            return
         lease = await replica.ask(requests, minutes, wait)
         self.refusals += not lease.permits
         if lease.permits and self.chance.random() < 0.1:
@@ -179,11 +194,14 @@ async def test_no_window_exceeds_a_limit(redis: SimulatedRedis, limits: list[Rat
 async def test_no_window_after_a_loss_exceeds_a_limit(
     redis: SimulatedRedis, limits: list[RateLimit], seed: int
 ) -> None:
-    """After Redis has lost its state, no window that begins then exceeds a limit; later, all of it is used again."""
+    """After Redis has crashed and lost its state, no window that begins then exceeds a limit."""
     simulation = Simulation(redis, limits, seed)
-    await simulation.run(simulation.chance.uniform(20, 80), 0.4)
-    for _ in range(2):
+    for busy in (0.4, 100.0):  # all of the limits is used when the state is lost, or nearly nothing
+        await simulation.run(130.0, busy)
         await redis.redis.flushall()
         lost = now()
-        await simulation.run(100.0, 0.4)
+        for replica in simulation.replicas:  # all find it again before the store has settled
+            replica.cut(simulation.chance.uniform(0.0, SETTLING_SECONDS - 1.0))
+        await simulation.run(6.0, 0.05)
+        await simulation.run(70.0, 0.4)
         assert all(simulation.upstream.most(limit, lost) <= limit.amount for limit in limits)

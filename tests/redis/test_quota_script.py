@@ -27,6 +27,13 @@ async def lease(
     return await store.lease(demand(limits, requests, minutes, wait), dict)
 
 
+async def settled(*stores: RedisQuotaStore) -> None:
+    """Begin the state, and let it settle."""
+    for store in stores:
+        await lease(store, [], wait=-math.inf)
+    advance(SETTLING_SECONDS)
+
+
 def waits(one: Lease) -> float:
     return round(one.available_at - now(), 6)
 
@@ -48,6 +55,7 @@ async def test_a_burst_then_the_even_rate(redis: SimulatedRedis) -> None:
 async def test_fewer_permits_now_rather_than_all_later(redis: SimulatedRedis) -> None:
     """What is available is granted, also if more is asked for; the next ones are for a window later."""
     store = redis.store()
+    await settled(store)
     assert (await lease(store, [DAY], 90)).permits == 90
     rest = await lease(store, [DAY], 90)
     assert (rest.permits, waits(rest)) == (10, 0.0)
@@ -60,6 +68,7 @@ async def test_fewer_permits_now_rather_than_all_later(redis: SimulatedRedis) ->
 async def test_nothing_is_reserved_after_the_latest_time(redis: SimulatedRedis) -> None:
     """If the limits allow a permit only after the latest time, none is granted, and the time is reported."""
     store = redis.store()
+    await settled(store)
     await lease(store, [DAY], 100)
     for _ in range(2):
         refused = await lease(store, [DAY], 5, wait=100.0)
@@ -71,8 +80,10 @@ async def test_nothing_is_reserved_after_the_latest_time(redis: SimulatedRedis) 
 async def test_returned_permits_can_be_granted_again(redis: SimulatedRedis) -> None:
     """Permits that are settled as unused, now or in a reservation, are free for other servers, with their spacing."""
     first, second = redis.store(), redis.store()
+    await settled(first, second)
     day = await lease(first, [DAY], 100)
     reserved = await lease(first, [DAY], 5)
+    assert reserved.permits == 5
     await first.settle(reserved, 5)
     await first.settle(day, 30)
     granted = await lease(second, [DAY], 100)
@@ -99,7 +110,7 @@ async def test_minutes_of_media(redis: SimulatedRedis) -> None:
     store = redis.store()
     one = await lease(store, [MEDIA], 1, 8.0)
     assert (one.permits, waits(one)) == (1, 0.0)
-    assert waits(await lease(store, [MEDIA], 1, 4.0, wait=0.0)) > 3600
+    assert waits(await lease(store, [MEDIA], 1, 4.0)) > 3600
     await store.settle(one, 0, -3.0)
     other = await lease(store, [MEDIA], 1, 4.0, wait=0.0)
     assert other.permits == 1
@@ -135,7 +146,7 @@ async def test_limits_that_differ(redis: SimulatedRedis) -> None:
 async def test_back_off(redis: SimulatedRedis) -> None:
     """The longest back-off of all servers delays all of them, and is reported with the next answer."""
     first, second = redis.store(), redis.store()
-    await lease(second, [DAY])
+    await settled(second)
     await first.back_off(Modality.TEXT, 30.0)
     await first.back_off(Modality.TEXT, 10.0)
     delayed = await lease(second, [DAY])
@@ -188,6 +199,20 @@ async def test_a_new_state_takes_the_usage_of_all(redis: SimulatedRedis) -> None
     assert (await lease(first, [DAY], wait=-math.inf)).is_settling
     advance(0.02)
     assert not (await first.lease(demand([DAY], wait=-math.inf), lambda: used(1000))).is_settling
+
+
+@with_simulated_redis
+async def test_permits_of_a_settling_state_end_with_it(redis: SimulatedRedis) -> None:
+    """No permit is granted that could be used after the settling, since not all usage is known before."""
+    store = redis.store()
+    granted = await lease(store, [MINUTE], 10)
+    waited = []
+    while granted.permits:
+        waited.append(waits(granted))
+        granted = await lease(store, [MINUTE], 10)
+    assert waited[-1] <= SETTLING_SECONDS - LEASE_SECONDS < waits(granted)
+    advance(SETTLING_SECONDS)
+    assert (await lease(store, [MINUTE], 10)).permits
 
 
 @with_simulated_redis

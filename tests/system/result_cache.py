@@ -26,7 +26,7 @@ from tests.system.upstream import Answer, Asked
 from tests.system.verdict import Verdict
 
 IDENTICAL, DIMENSIONS, SECONDS = 1000, 512, 60
-# So many calls of one host are accepted, whether or not they are coalesced.
+# All calls of one host are accepted, whether or not they are coalesced.
 ROOM = {"concurrency_queue_per_modality": 2 * IDENTICAL}
 TOKENS = "".join(f'[[tokens]]\nname = "{name}"\nsha256 = "{sha256(name)}"\n' for name in ("a", "b"))
 
@@ -97,7 +97,7 @@ async def _in_flight(server: Server, count: int) -> None:
 
 @guarantee("coalescing")
 async def identical_texts_share_a_request(experiment: Experiment) -> Verdict:
-    """1,000 identical texts at once cause one upstream request; when 999 callers leave, the last gets its answer."""
+    """1,000 concurrent identical texts cause one upstream request; when 999 callers leave, the last gets its answer."""
     verdict = Verdict()
     async with (
         experiment.upstream(_Gate().script) as upstream,
@@ -122,7 +122,7 @@ async def identical_texts_share_a_request(experiment: Experiment) -> Verdict:
 
 @guarantee("cache-tenants")
 async def tenants_share_nothing(experiment: Experiment) -> Verdict:
-    """The same text of two tenants causes two upstream requests, at once and one after the other, in every store."""
+    """The same text of two tenants causes two upstream requests, concurrent or not, in every store."""
     verdict = Verdict()
     tokens = experiment.directory / f"{experiment.name}.toml"
     tokens.write_text(TOKENS)

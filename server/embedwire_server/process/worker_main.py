@@ -91,7 +91,7 @@ async def _send_heartbeats(channel: Channel, interval: float) -> None:
 
 
 async def _receive(channel: Channel, quota: SupervisorQuotaStore, others: asyncio.Queue[object]) -> None:
-    """Receive the supervisor's messages; pass those for the quota store on at once."""
+    """Receive the supervisor's messages; pass those for the quota store on immediately."""
     with contextlib.suppress(EOFError):
         while True:
             message = await channel.receive()

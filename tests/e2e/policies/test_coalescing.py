@@ -267,3 +267,19 @@ async def test_with_a_cache(scripted: Scripted) -> None:
 
         assert vector(await unary(served.stub)) == {0.5}
         assert len(upstream.visits) == 1
+
+
+async def test_shutdown(scripted: Scripted) -> None:
+    """A shared request ends with its callers when the server stops: its connection is closed."""
+    gate = Gate()
+    async with contextlib.AsyncExitStack() as stack:
+        served, upstream = await stack.enter_async_context(scripted(gate, **ON, shutdown_grace_period=0.1))
+        calls = [unary(served.stub) for _ in range(10)]
+        await in_flight(served, 10)
+        await until(lambda: len(upstream.visits) == 1)
+        await served.app.__aexit__(None, None, None)
+        await until(lambda: gate.gone == 1)
+        found = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert all(isinstance(error, grpc.aio.AioRpcError) for error in found)
+    assert len(upstream.visits) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedwire_server.core.errors import GatewayError, Reason, UpstreamFailure
-from embedwire_server.core.inputs import FileSource, ImageInput, TextInput
+from embedwire_server.core.inputs import AudioInput, FileSource, ImageInput, TextInput
 from embedwire_server.core.models import MARENGO_35, Truncate
 from embedwire_server.core.results import CacheStatus, ReplySummary, Segment
 from embedwire_server.media.in_memory import InMemoryContent
@@ -124,7 +124,8 @@ async def test_a_file_is_hashed_once() -> None:
 async def test_audio() -> None:
     """Audio is never shared, and has no cache status."""
     upstream, scripted = coalescing()
-    calls = [call("audio"), call("audio")]
+    source = FileSource(InMemoryContent(b"x"), "a.wav", "audio/wav")
+    calls = [call(item=AudioInput("", source)) for _ in range(2)]
     tasks = start(upstream, *calls)
     await settled()
     for attempt in scripted.attempts:

@@ -155,7 +155,7 @@ async def test_a_late_reply() -> None:
 
 
 async def test_a_worker_that_does_not_read() -> None:
-    """The supervisor drops replies for which there is no room, and reserves nothing for them."""
+    """The supervisor drops replies while the channel is full, and reserves nothing for them."""
     store = LocalQuotaStore()
     ours, theirs = socket.socketpair()
     with theirs:

@@ -30,6 +30,16 @@
 {{- fail (printf "quotaStore.replicas: must be at least %s, the number of pods; 0 derives it" (include "embedwire.pods" $)) }}
 {{- end }}
 {{- end }}
+{{- if include "embedwire.hasQuotaStore" . }}
+{{- $replicas := include "embedwire.quotaReplicas" . | int64 }}
+{{- range $modality, $limits := dig "rate_limits" dict (default dict $values.config) }}
+{{- range $name, $limit := $limits }}
+{{- if and (not (kindIs "invalid" $limit)) (lt (int64 $limit) $replicas) }}
+{{- fail (printf "config.rate_limits.%s.%s: must be at least %d, the number of pods that share it (quotaStore.replicas): raise it, or use fewer pods" $modality $name $replicas) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- include "embedwire.checkStore" (list "quota" $values.quotaStore (include "embedwire.quotaUrl" .)) }}
 {{- include "embedwire.checkStore" (list "cache" $values.cacheStore (include "embedwire.cacheUrl" .)) }}
 {{- if and $values.tls.mutual (not $values.tls.existingSecret) }}

@@ -173,8 +173,11 @@ function operations.lease(state, now)
   report(state, now)
   local at, deciding = first_permit(state, limits, now)
   reply.permits, reply.limit, reply.wait = 0, deciding, at and at - now
-  reply.back_off, reply.is_settling = math.max(0, state.back - now), now - state.born < request.settling
-  if request.requests > 0 and at and at - now <= request.within then
+  local settled = state.born + request.settling
+  reply.back_off, reply.is_settling = math.max(0, state.back - now), now < settled
+  -- Permits of a settling state end with it: later ones could exceed the limit with usage that is not reported yet.
+  local is_early = reply.is_settling and at and at + request.lease > settled
+  if request.requests > 0 and at and at - now <= request.within and not is_early then
     reply.permits = permits_at(limits, at)
     reply.parts, reply.ends = take(limits, at, reply.permits), at + request.lease
   end

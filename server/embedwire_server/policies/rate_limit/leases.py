@@ -72,7 +72,7 @@ class LeasePool:
 
 
 class RecentUse:
-    """Number of permits that were used in the last half to whole `LEASE_SECONDS`."""
+    """Number of permits that were used in a time of `LEASE_SECONDS` / 2 to `LEASE_SECONDS` that ends now."""
 
     def __init__(self) -> None:
         self._period = 0

@@ -1,5 +1,6 @@
 """Reports whether servers share the quota: in a gauge, in the text of `/readyz`, on the status page and in the log."""
 
+import asyncio
 import math
 import time
 
@@ -41,9 +42,9 @@ class QuotaMode:
 
     def log(self) -> None:
         """Log a change of the mode, unless another one was logged a moment ago; then a later call does."""
-        if self._is_shared == self._is_logged_shared or time.monotonic() - self._logged < LOG_SECONDS:
+        if self._is_shared == self._is_logged_shared or asyncio.get_running_loop().time() - self._logged < LOG_SECONDS:
             return
-        self._is_logged_shared, self._logged = self._is_shared, time.monotonic()
+        self._is_logged_shared, self._logged = self._is_shared, asyncio.get_running_loop().time()
         if self._is_shared:
             log.info("the quota store is available: the servers share the rate limits")
         else:

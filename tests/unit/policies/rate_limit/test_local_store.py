@@ -67,17 +67,16 @@ async def follow(store: LocalQuotaStore, steps: Sequence[Step], *limits: RateLim
             )
             if lease.permits:
                 held.append(lease)
-                tasks.create_task(use(store, lease, step, uses)).add_done_callback(
-                    lambda _, lease=lease: held.remove(lease)
-                )
+                tasks.create_task(use(store, lease, step, uses, held))
     return uses
 
 
-async def use(store: LocalQuotaStore, lease: Lease, step: Step, uses: list[float]) -> None:
+async def use(store: LocalQuotaStore, lease: Lease, step: Step, uses: list[float], held: list[Lease]) -> None:
     used = min(step.used, lease.permits)
-    if used or step.delay > LEASE_SECONDS / 2:  # else it is returned at once
+    if used or step.delay > LEASE_SECONDS / 2:  # else it is returned immediately
         await asyncio.sleep(lease.available_at + step.delay - now())
         uses += [now()] * used
+    held.remove(lease)
     await store.settle(lease, lease.permits - used)
 
 
@@ -167,7 +166,7 @@ async def test_reservations_are_in_order() -> None:
 
 @in_virtual_time
 async def test_returned_permits_are_available() -> None:
-    """Unused permits are free at once for others, also at the even rate of a minute."""
+    """Unused permits are immediately free for others, also at the even rate of a minute."""
     store = LocalQuotaStore()
     assert await permits(store, demand(1, PER_MINUTE)) == [1]
     lease = await store.lease(demand(16, PER_MINUTE, PER_DAY))
@@ -178,7 +177,7 @@ async def test_returned_permits_are_available() -> None:
 
 
 @in_virtual_time
-async def test_a_returned_reservation_delays_nobody() -> None:
+async def test_a_returned_reservation_delays_no_other() -> None:
     """A reservation that is returned before its time counts as never made, and only once."""
     store = LocalQuotaStore()
     await store.lease(demand(9))
@@ -239,7 +238,7 @@ async def test_report_without_a_permit() -> None:
 
 @in_virtual_time
 async def test_changed_limits() -> None:
-    """New limits of a demand apply at once, and past usage counts for them."""
+    """New limits of a demand apply immediately, and past usage counts for them."""
     store = LocalQuotaStore()
     assert await permits(store, demand(8)) == [8]
     raised = RateLimit(PER_DAY.name, 20, DAY)

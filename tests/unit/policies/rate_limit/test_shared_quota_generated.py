@@ -96,7 +96,7 @@ def _schedule(outage: Outage, several: Sequence[Server], quota: MemoryQuota) -> 
 @EXAMPLES
 @given(st.integers(2, 4), st.integers(120, 400), outages(), st.integers(0, 10**6))
 def test_failing_store(count: int, amount: int, failures: list[Outage], seed: int) -> None:
-    """Windows without an outage in them stay within the limit, as do those that begin after one; all calls go on."""
+    """Windows without an outage in them stay within the limit, as do those that begin after one; calls continue."""
 
     @in_virtual_time
     async def run() -> None:
