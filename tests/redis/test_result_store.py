@@ -86,6 +86,35 @@ async def test_readers_share_an_operation(server: RedisServer) -> None:
         assert reads(store) - before == 1
 
 
+@pytest.mark.parametrize("command", [["CONFIG", "SET", "maxmemory", "1"], ["REPLICAOF", "127.0.0.1", "1"]])
+async def test_reads_after_a_rejection(server: RedisServer, command: list[str]) -> None:
+    """While Redis rejects writes, since it is full or a replica, stored entries are read."""
+    async with Store.running(server) as store:
+        await store.put(KEY, entry(), server)
+        await server.command(*command)
+        async with asyncio.timeout(60):
+            while not await is_read_after_rejection(store):
+                store.store.put(OTHER, entry(2.0))
+                await asyncio.sleep(0.02)
+
+
+async def is_read_after_rejection(store: Store) -> bool:
+    """Whether the entry is read, and Redis counts as unavailable before and after that."""
+    if store.connection.is_available:
+        return False
+    return await store.store.get(KEY) == entry() and not store.connection.is_available
+
+
+async def test_a_key_of_another_type(server: RedisServer) -> None:
+    """A key that is no entry does not keep others from being read."""
+    async with Store.running(server) as store:
+        await store.put(KEY, entry(), server)
+        await server.command("LPUSH", name(OTHER), "x")
+        async with asyncio.timeout(60):
+            while not await is_read_after_rejection(store):
+                assert await store.store.get(OTHER) is None
+
+
 def reads(store: Store) -> float:
     return sample(store.metrics, "embedwire_redis_operation_seconds_count", use="cache")
 

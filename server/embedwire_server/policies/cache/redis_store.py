@@ -59,7 +59,7 @@ class RedisStore:
     async def _read(self, key: bytes) -> Entry | None:
         name = _name(key)
         try:
-            data = await self._connection.run(lambda redis: redis.get(name))
+            data = await self._connection.run(lambda redis: redis.get(name), also_after_rejection=True)
         except RedisUnavailable:
             return None
         try:
