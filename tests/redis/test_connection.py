@@ -110,6 +110,22 @@ async def test_a_hanging_server_does_not_delay(server: RedisServer) -> None:
         assert await lasting(connection, lambda redis: redis.ping())
 
 
+async def test_many_operations_at_once(server: RedisServer) -> None:
+    """Operations that wait too long for a connection fail, but Redis stays available: it was not asked."""
+
+    async def slow(_: Redis) -> None:
+        await asyncio.sleep(0.03)  # three in sequence exceed the time limit
+
+    async with connected(server.url) as connection, asyncio.timeout(20):
+        while True:  # the machine may be too slow for the first ones as well
+            await recovered(connection)
+            calls = [connection.run(slow) for _ in range(3 * MAX_CONNECTIONS)]
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            if connection.is_available:
+                break
+    assert {type(outcome) for outcome in outcomes} == {type(None), RedisUnavailable}
+
+
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_no_reply_is_taken_for_another(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """After operations that timed out or were cancelled, each command gets its own reply, and no connection is lost."""

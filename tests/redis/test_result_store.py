@@ -69,6 +69,56 @@ async def test_entries(server: RedisServer) -> None:
         assert 0 < int(await server.command("PTTL", name(KEY))) <= 60_000
 
 
+async def test_readers_share_an_operation(server: RedisServer) -> None:
+    """Callers that want the same entry at the same time cause one operation, and get it if others leave."""
+    async with Store.running(server) as store:
+        await store.put(KEY, entry(), server)
+        async with asyncio.timeout(60):
+            while True:  # the machine may be too slow for the time limit
+                before = reads(store)
+                tasks = [asyncio.create_task(store.get(KEY)) for _ in range(100)]
+                await asyncio.sleep(0)
+                tasks[0].cancel()
+                found = await asyncio.gather(*tasks[1:])
+                if found[0] is not None:
+                    break
+        assert found == [entry()] * 99
+        assert reads(store) - before == 1
+
+
+@pytest.mark.parametrize("command", [["CONFIG", "SET", "maxmemory", "1"], ["REPLICAOF", "127.0.0.1", "1"]])
+async def test_reads_after_a_rejection(server: RedisServer, command: list[str]) -> None:
+    """While Redis rejects writes, since it is full or a replica, stored entries are read."""
+    async with Store.running(server) as store:
+        await store.put(KEY, entry(), server)
+        await server.command(*command)
+        async with asyncio.timeout(60):
+            while not await is_read_after_rejection(store):
+                store.store.put(OTHER, entry(2.0))
+                await asyncio.sleep(0.02)
+
+
+async def is_read_after_rejection(store: Store) -> bool:
+    """Whether the entry is read, and Redis counts as unavailable before and after that."""
+    if store.connection.is_available:
+        return False
+    return await store.store.get(KEY) == entry() and not store.connection.is_available
+
+
+async def test_a_key_of_another_type(server: RedisServer) -> None:
+    """A key that is no entry does not keep others from being read."""
+    async with Store.running(server) as store:
+        await store.put(KEY, entry(), server)
+        await server.command("LPUSH", name(OTHER), "x")
+        async with asyncio.timeout(60):
+            while not await is_read_after_rejection(store):
+                assert await store.store.get(OTHER) is None
+
+
+def reads(store: Store) -> float:
+    return sample(store.metrics, "embedwire_redis_operation_seconds_count", use="cache")
+
+
 def flipped(data: bytes) -> bytes:
     return data[:-50] + bytes([data[-50] ^ 1]) + data[-49:]
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import aiohappyeyeballs
 from redis.asyncio import Connection, ConnectionPool, Redis, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from embedwire_server.config.redis_url import RedisUrl
@@ -56,6 +56,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, TimeoutError | RedisTimeoutError):
         return "timeout"
     return "connection" if isinstance(error, OSError | RedisConnectionError) else "other"
+
+
+def is_rejection(error: Exception) -> bool:
+    """Whether Redis has answered a command with an error, so that it may accept others."""
+    return isinstance(error, ResponseError)
 
 
 class _TcpConnection(Connection):

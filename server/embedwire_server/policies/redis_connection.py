@@ -36,7 +36,7 @@ class RedisUnavailable(Exception):
 class RedisConnection:
     """Connections to a Redis server.
 
-    After a failure of any kind, all operations fail immediately until a probe (PING) succeeds.
+    After a failure of any kind, operations fail immediately until a probe (PING) succeeds; see `run` for an exception.
 
     Args:
         url: the server.
@@ -49,6 +49,7 @@ class RedisConnection:
 
     _redis: "Redis"
     _reason_of: Callable[[Exception], str]
+    _is_rejection: Callable[[Exception], bool]
 
     def __init__(self, url: RedisUrl, use: Literal["quota", "cache"], metrics: Metrics) -> None:
         self._url = url
@@ -59,6 +60,7 @@ class RedisConnection:
         self._errors = metrics.redis_errors
         self._lost = asyncio.Event()
         self._lost.set()
+        self._is_rejecting = False  # lost, but it answers
         self._availability_log = _AvailabilityLog(use, str(url))
         self._up.set(0)
 
@@ -84,6 +86,7 @@ class RedisConnection:
                 probing.cancel()
                 await asyncio.wait([probing])
         finally:
+            self._is_rejecting = False
             self._lost.set()
             self._availability_log.close()
             with contextlib.suppress(Exception):  # it is closed anyway
@@ -96,20 +99,22 @@ class RedisConnection:
         except ImportError as error:
             install = 'pip install "embedwire-server[redis]"'
             raise RuntimeError(f"{self._use}.store needs the package redis: {install}") from error
-        self._reason_of = redis_client.reason_of
+        self._reason_of, self._is_rejection = redis_client.reason_of, redis_client.is_rejection
         self._redis = redis_client.new_client(self._url, MAX_CONNECTIONS)
 
-    async def run(self, operation: Callable[["Redis"], Awaitable[T]]) -> T:
+    async def run(self, operation: Callable[["Redis"], Awaitable[T]], *, also_after_rejection: bool = False) -> T:
         """Run an operation.
 
         Args:
             operation: sends commands, one at a time.
+            also_after_rejection: whether to start it although Redis has just rejected another one with an error, such
+                as a write because it is full.
 
         Raises:
             RedisUnavailable: the operation failed, took longer than 50 ms, or was not started. It may have had an
                 effect in Redis.
         """
-        if not self.is_available:
+        if not (self.is_available or (also_after_rejection and self._is_rejecting)):
             raise RedisUnavailable
         began = time.perf_counter()
         result = await self._attempt(operation, OPERATION_SECONDS)
@@ -117,16 +122,20 @@ class RedisConnection:
         return result
 
     async def _attempt(self, operation: Callable[["Redis"], Awaitable[T]], seconds: float) -> T:
+        has_waited = self._slots.locked()
         try:
             async with _time_limit(seconds), self._slots:
                 return await operation(self._redis)
         except Exception as error:  # noqa: BLE001 - also what redis-py raises for replies that are not Redis's
-            self._fail(error)
+            # Many operations at once may take too long together. If Redis hangs, those that have not waited show it.
+            if not (has_waited and isinstance(error, TimeoutError)):
+                self._fail(error)
             raise RedisUnavailable from None
 
     def _fail(self, error: Exception) -> None:
         reason = self._reason_of(error)
         self._errors.labels(self._use, reason).inc()
+        self._is_rejecting = self._is_rejection(error)
         self._lost.set()
         self._up.set(0)
         self._availability_log.show(reason, type(error).__name__)

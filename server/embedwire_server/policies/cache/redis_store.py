@@ -28,27 +28,38 @@ class RedisStore:
         self._connection = connection
         self._max_age = max_age
         self._discarded = metrics.cache_discarded
+        self._reads: dict[bytes, asyncio.Task[Entry | None]] = {}  # by key, those in flight
         self._writes: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Connect, and in the end wait for writes and close the connection."""
+        """Connect, and in the end wait for operations in flight and close the connection."""
         async with self._connection.running():
             try:
                 yield
             finally:
-                if self._writes:  # each ends within the time limit of an operation
-                    await asyncio.wait(self._writes)
+                if tasks := {*self._reads.values(), *self._writes}:  # each ends within the time limit of an operation
+                    await asyncio.wait(tasks)
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply `cache.max_age` of these settings to results that are stored from now on."""
         self._max_age = settings.cache.max_age
 
     async def get(self, key: bytes) -> Entry | None:
-        """Return a result; see `ResultStore`. A damaged one is counted, and a miss."""
+        """Return a result; see `ResultStore`. A damaged one is counted, and a miss.
+
+        Callers that want the same one at the same time share an operation, which continues if they leave.
+        """
+        task = self._reads.get(key)
+        if task is None:
+            task = self._reads[key] = asyncio.create_task(self._read(key))
+            task.add_done_callback(lambda _: self._reads.pop(key))
+        return await asyncio.shield(task)
+
+    async def _read(self, key: bytes) -> Entry | None:
         name = _name(key)
         try:
-            data = await self._connection.run(lambda redis: redis.get(name))
+            data = await self._connection.run(lambda redis: redis.get(name), also_after_rejection=True)
         except RedisUnavailable:
             return None
         try:
