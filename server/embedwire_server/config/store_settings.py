@@ -15,7 +15,10 @@ def _check_url(secret: SecretStr) -> RedisUrl:
 
 
 def _check_store(secret: SecretStr) -> SecretStr | RedisUrl:
-    return _Memory(MEMORY) if secret.get_secret_value() == MEMORY else _check_url(secret)
+    text = secret.get_secret_value()
+    if text != MEMORY and ":" not in text:
+        raise ValueError("must be 'memory', or a URL of Redis such as redis://HOST:6379/0")
+    return _Memory(MEMORY) if text == MEMORY else _check_url(secret)
 
 
 class _Memory(SecretStr):

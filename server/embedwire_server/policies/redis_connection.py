@@ -127,7 +127,7 @@ class RedisConnection:
             async with _time_limit(seconds), self._slots:
                 return await operation(self._redis)
         except Exception as error:  # noqa: BLE001 - also what redis-py raises for replies that are not Redis's
-            # Many operations at once may take too long together. If Redis hangs, those that have not waited show it.
+            # Many concurrent operations may take too long together. If Redis hangs, those that have not waited show it.
             if not (has_waited and isinstance(error, TimeoutError)):
                 self._fail(error)
             raise RedisUnavailable from None

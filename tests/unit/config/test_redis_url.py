@@ -4,8 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from embedwire_server.config.redis_url import RedisUrl
+from embedwire_server.config.store_settings import CacheSettings
 
 PARTS = {
     "redis://h": (False, "", "h", 6379, 0, None, None),
@@ -84,3 +86,10 @@ asyncio.run(connection.running().__aenter__())
     done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=False)
     last = done.stderr.strip().splitlines()[-1]
     assert last == 'RuntimeError: quota.store needs the package redis: pip install "embedwire-server[redis]"'
+
+
+@pytest.mark.parametrize("text", ["foo", "Memory"])
+def test_unknown_stores(text: str) -> None:
+    """A word that is no store gets an error that names both kinds."""
+    with pytest.raises(ValidationError, match="must be 'memory', or a URL of Redis"):
+        CacheSettings(store=SecretStr(text))
