@@ -146,3 +146,17 @@ async def test_the_rights_of_a_user(server: RedisServer) -> None:
         one = await lease(store, 1)
         await lasting(lambda: store.settle(one, 1))
         await lasting(lambda: store.back_off(Modality.TEXT, 1.0))
+
+
+async def test_an_earlier_state(server: RedisServer) -> None:
+    """If Redis goes back to an earlier state, as from a snapshot, servers report their usage as after a loss."""
+    async with stores(server, 2) as (first, second):
+        await lease(first, 10)
+        await lease(second, 0)
+        [key] = (await server.command("KEYS", "*")).split()
+        await server.command("COPY", key, "snapshot")
+        await lease(first, 50)
+        await server.command("COPY", "snapshot", key, "REPLACE")
+        after = await lease(first, 0, lambda: {DAY.name: [PastUsage(0.0, 60.0)]})
+        assert after.is_settling
+        assert (await lease(second, 64)).permits == 40

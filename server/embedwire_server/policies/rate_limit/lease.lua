@@ -17,7 +17,7 @@ local REPORTS_KEPT = 120 -- a server repeats a report that was not answered with
 local request = cjson.decode(ARGV[1])
 
 local function fresh(clock, since)
-  return {v = VERSION, since = since, born = clock, last = clock, shift = 0, back = 0, limits = {}, reports = {}}
+  return {v = VERSION, since = since, born = clock, last = clock, shift = 0, count = 0, back = 0, limits = {}, reports = {}}
 end
 
 local function stored()
@@ -165,7 +165,7 @@ end
 local operations = {}
 
 function operations.lease(state, now)
-  local reply = {since = state.since}
+  local reply = {since = state.since, seen = state.count}
   if request.since ~= state.since then
     return reply -- the server reports its usage first
   end
@@ -222,7 +222,16 @@ end
 local time = redis.call('TIME')
 local clock = tonumber(ARGV[2]) or (tonumber(time[1]) + tonumber(time[2]) / 1e6)
 
-local function run(state)
+-- A restart from a snapshot, or a failover, goes back to an earlier state: a server has seen more operations then.
+local function is_earlier(state)
+  return request.since == state.since and (request.seen or 0) > (state.count or 0)
+end
+
+local function run(state, since)
+  if is_earlier(state) then
+    state = fresh(clock, since)
+  end
+  state.count = (state.count or 0) + 1
   state.shift = math.max(state.shift, state.last - clock)
   local now = clock + state.shift
   state.last = now
@@ -231,9 +240,9 @@ local function run(state)
 end
 
 local since = time[1] .. '.' .. time[2]
-local ok, reply, milliseconds, packed = pcall(run, stored() or fresh(clock, since))
+local ok, reply, milliseconds, packed = pcall(run, stored() or fresh(clock, since), since)
 if not ok then -- a state that this script has not written
-  reply, milliseconds, packed = run(fresh(clock, since))
+  reply, milliseconds, packed = run(fresh(clock, since), since)
 end
 redis.call('SET', KEYS[1], packed, 'PX', milliseconds)
 return cjson.encode(reply)

@@ -64,6 +64,7 @@ class RedisQuotaStore:
         self._name_space = name_space
         self._server = secrets.token_hex(8)
         self._since: dict[Modality, str] = {}  # the states to which this server has reported its usage
+        self._seen: dict[Modality, int] = {}  # operations of these states, of which a state must have as many
         self._numbers = itertools.count()
         self._reports: dict[Modality, int] = {}  # numbers of the reports that have not been acknowledged
 
@@ -85,6 +86,7 @@ class RedisQuotaStore:
             "server": self._server,
             "report": self._reports.setdefault(modality, next(self._numbers)),
             "since": self._since.get(modality, ""),
+            "seen": self._seen.get(modality, 0),
         }
 
         async def ask(redis: "Redis") -> tuple[float, _Json]:
@@ -94,10 +96,10 @@ class RedisQuotaStore:
                 reply = await self._evaluate(redis, modality, request | {"within": within})
                 if "permits" in reply:
                     return sent, reply
-                request.update(since=reply["since"], usage=_usage(history()))
+                request.update(since=reply["since"], seen=0, usage=_usage(history()))
 
         sent, reply = await self._run(ask)
-        self._since[modality] = reply["since"]
+        self._since[modality], self._seen[modality] = reply["since"], reply["seen"]
         self._reports.pop(modality, None)
         return _lease(demand, reply, sent, loop.time())
 
