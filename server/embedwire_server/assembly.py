@@ -156,7 +156,7 @@ def with_reuse(upstream: Upstream, keys: ResultKeys, store: ResultStore | None, 
         has_coalescing: whether identical inputs in flight share a request; they always do if there is a store.
     """
     if has_coalescing or store is not None:
-        upstream = CoalescingPolicy(upstream, keys)
+        upstream = CoalescingPolicy(upstream, keys, store)
     return upstream if store is None else CachePolicy(upstream, keys, store)
 
 

@@ -9,6 +9,7 @@ from embedwire_server.observability import trace_context
 from embedwire_server.observability.log_lines import request_id
 from embedwire_server.policies.cache.entry import Entry
 from embedwire_server.policies.cache.key import ResultKeys
+from embedwire_server.policies.cache.store import ResultStore
 from embedwire_server.policies.flight import Flight, Outcome
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
@@ -24,11 +25,13 @@ class CoalescingPolicy:
     Args:
         upstream: the next one.
         keys: computes the keys: inputs with the same key have the same result.
+        store: gets the result of each flight, before others can start another one; None if results are not cached.
     """
 
-    def __init__(self, upstream: Upstream, keys: ResultKeys) -> None:
+    def __init__(self, upstream: Upstream, keys: ResultKeys, store: ResultStore | None = None) -> None:
         self._upstream = upstream
         self._keys = keys
+        self._store = store
         self._flights: dict[_Key, Flight] = {}  # those that can be joined
         self._tasks: set[asyncio.Task[Outcome]] = set()  # the event loop has weak references only
 
@@ -52,7 +55,10 @@ class CoalescingPolicy:
 
         async def run() -> Outcome:
             try:
-                return await flight.run(self._upstream)
+                outcome = await flight.run(self._upstream)
+                if self._store is not None and isinstance(outcome, Entry):
+                    self._store.put(key[0], outcome)
+                return outcome
             finally:
                 self._forget(key, flight)
 

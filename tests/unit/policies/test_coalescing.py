@@ -121,6 +121,25 @@ async def test_a_file_is_hashed_once() -> None:
 
 
 @in_virtual_time
+async def test_a_result_is_stored_before_its_caller_has_taken_it() -> None:
+    """An identical input that begins while the first caller is slow to take the result is a hit."""
+    store, scripted = MemoryStore(1 << 20, 60, Metrics("fake")), ScriptedUpstream()
+    upstream = CachePolicy(CoalescingPolicy(scripted, KEYS, store), KEYS, store)
+    taken, second = asyncio.Event(), call()
+
+    async def emit_slowly(_: list[Segment]) -> None:
+        await taken.wait()
+
+    first = asyncio.create_task(upstream.embed(call(), emit_slowly))
+    await settled()
+    await embedded(upstream, second)
+    taken.set()
+    await first
+
+    assert (second.cache_status, len(scripted.attempts)) == (CacheStatus.HIT, 1)
+
+
+@in_virtual_time
 async def test_audio() -> None:
     """Audio is never shared, and has no cache status."""
     upstream, scripted = coalescing()

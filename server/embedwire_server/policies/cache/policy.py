@@ -13,7 +13,7 @@ class CachePolicy:
     """Middleware that returns stored results, and stores new ones; see `Upstream`.
 
     A hit waits for no slot and no rate limit. A result is stored only after its last segment was passed on. One that
-    an inner policy has coalesced is not stored: the request that it comes from stores it.
+    an inner policy has coalesced is not stored again: `CoalescingPolicy` has stored it.
 
     Args:
         upstream: the next one.

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import AsyncGenerator
 
 from embedwire_server.config.settings import Settings
@@ -30,6 +31,7 @@ class RedisStore:
         self._discarded = metrics.cache_discarded
         self._reads: dict[bytes, asyncio.Task[Entry | None]] = {}  # by key, those in flight
         self._writes: set[asyncio.Task[None]] = set()
+        self._unwritten: dict[bytes, Entry] = {}  # by key, those of the writes in flight
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
@@ -48,13 +50,16 @@ class RedisStore:
     async def get(self, key: bytes) -> Entry | None:
         """Return a result; see `ResultStore`. A damaged one is counted, and a miss.
 
-        Callers that want the same one at the same time share an operation, which continues if they leave.
+        Callers that want the same one at the same time share an operation, which continues if they leave. A result that
+        is being written is returned as well.
         """
+        if (unwritten := self._unwritten.get(key)) is not None:
+            return unwritten
         task = self._reads.get(key)
         if task is None:
-            task = self._reads[key] = asyncio.create_task(self._read(key))
+            task = self._reads[key] = asyncio.create_task(self._read(key), context=contextvars.Context())
             task.add_done_callback(lambda _: self._reads.pop(key))
-        return await asyncio.shield(task)
+        return await asyncio.shield(task) or self._unwritten.get(key)
 
     async def _read(self, key: bytes) -> Entry | None:
         name = _name(key)
@@ -69,16 +74,21 @@ class RedisStore:
             return None
 
     def put(self, key: bytes, entry: Entry) -> None:
-        """Store a result in the background; see `ResultStore`."""
-        if self._connection.is_available and len(self._writes) < MAX_WRITES and entry.vector_bytes <= MAX_VECTOR_BYTES:
-            task = asyncio.create_task(self._write(key, entry))
+        """Store a result in the background, unless it is being written; see `ResultStore`."""
+        has_room = len(self._writes) < MAX_WRITES and entry.vector_bytes <= MAX_VECTOR_BYTES
+        if self._connection.is_available and has_room and key not in self._unwritten:
+            self._unwritten[key] = entry
+            task = asyncio.create_task(self._write(key, entry), context=contextvars.Context())
             self._writes.add(task)
             task.add_done_callback(self._writes.discard)
 
     async def _write(self, key: bytes, entry: Entry) -> None:
         name, data, age = _name(key), entry_codec.encode(key, entry), round(self._max_age * 1000)
-        with contextlib.suppress(RedisUnavailable):
-            await self._connection.run(lambda redis: redis.set(name, data, px=age))
+        try:
+            with contextlib.suppress(RedisUnavailable):
+                await self._connection.run(lambda redis: redis.set(name, data, px=age))
+        finally:
+            del self._unwritten[key]
 
 
 def _name(key: bytes) -> str:

@@ -7,6 +7,7 @@ to a store that has lost its state.
 
 import asyncio
 import contextlib
+import contextvars
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -127,7 +128,8 @@ class SharedQuota:
             if done is not None:
                 done(result)
 
-        task = asyncio.create_task(request)
+        # Without the context of the call that asks: what is logged concerns the store.
+        task = asyncio.create_task(request, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(ended)
         _cancel_late(task, WAITS)
