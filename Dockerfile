@@ -16,10 +16,11 @@ RUN python3 -m venv /opt/pip \
     && /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile \
         --require-hashes --requirement requirements/runtime.txt
 COPY . .
-# With the extra `otel`, since nothing can be added to the image; it is not loaded unless a variable of OpenTelemetry asks
-# for traces. With the sandbox, to try the image without a key. It is a tenth of the image, and on a non-loopback address
-# it is used only if EMBEDWIRE_UPSTREAM names it. Bytecode is compiled here, since a read-only container could not keep
-# it, and is not compared with sources that never change. The tests of the libraries are removed: another tenth.
+# With the extras `otel` and `redis`, since nothing can be added to the image; they are not loaded unless a variable of
+# OpenTelemetry asks for traces, or a setting has the URL of Redis. With the sandbox, to try the image without a key. It
+# is a tenth of the image, and on a non-loopback address it is used only if EMBEDWIRE_UPSTREAM names it. Bytecode is
+# compiled here, since a read-only container could not keep it, and is not compared with sources that never change. The
+# tests of the libraries are removed: another tenth.
 RUN /opt/pip/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels ./clients/python . \
     && /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile --no-deps \
         /wheels/*.whl \

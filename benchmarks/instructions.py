@@ -23,6 +23,7 @@ from benchmarks import machine
 from benchmarks.audio import long_replies
 from benchmarks.builds import THIS, Build
 from benchmarks.gateway import Start
+from benchmarks.hits import cached_texts, cached_unary_texts
 from benchmarks.processes import OTHER_CORE, Running
 from benchmarks.stage import Stage, opened
 from benchmarks.subjects import Embedding
@@ -47,6 +48,8 @@ ROWS = {
     "text": Counted(texts, 512),
     "interface": Counted(texts, 512, "benchmarks.interface_app"),  # through httpx's transport interface
     "unary": Counted(unary_texts, 512),
+    "hits": Counted(cached_texts, 512),
+    "unary-hits": Counted(cached_unary_texts, 512),
     "segments": Counted(long_replies, 16),
     "uploads": Counted(uploads, 64),
 }

@@ -240,9 +240,9 @@ func TestJSON(t *testing.T) {
 			EndOffsetSec: &end, EmbeddingOption: "audio", EmbeddingScope: "clip", Uncertainty: []float32{0.25, 1},
 		},
 		`{"result":{"input_index":0,"input_key":"","model_name":"","dimensions":0,"segment_count":0,"attempts":0,` +
-			`"timings":{"queue":0,"upload":0,"upstream":1000,"decode":0},"upstream":"","request_id":"","failure":{` +
-			`"kind":"GatewayError","code":13,"reason":"INTERNAL","message":"late","attempts":0}},"segments":null}`: Embedding{
-			Result: &Result{Timings: Timings{Upstream: time.Microsecond}, Err: broken("", "late")},
+			`"timings":{"queue":0,"upload":0,"upstream":1000,"decode":0},"upstream":"","request_id":"","failure":{"kind":` +
+			`"GatewayError","code":13,"reason":"INTERNAL","message":"late","attempts":0},"cache_status":"miss"},"segments":null}`: Embedding{
+			Result: &Result{Timings: Timings{Upstream: time.Microsecond}, CacheStatus: CacheMiss, Err: broken("", "late")},
 		},
 	} {
 		if got, err := json.Marshal(value); err != nil || string(got) != want {

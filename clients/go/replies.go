@@ -8,6 +8,13 @@ import (
 	pb "github.com/embedwire/embedwire/clients/go/embedwirepb"
 )
 
+var cacheStatuses = map[pb.CacheStatus]CacheStatus{
+	pb.CacheStatus_CACHE_STATUS_UNSPECIFIED: "",
+	pb.CacheStatus_CACHE_STATUS_HIT:         CacheHit,
+	pb.CacheStatus_CACHE_STATUS_COALESCED:   CacheCoalesced,
+	pb.CacheStatus_CACHE_STATUS_MISS:        CacheMiss,
+}
+
 var stages = map[pb.ProgressStage]Stage{
 	pb.ProgressStage_PROGRESS_STAGE_UPLOADING:  UploadingStage,
 	pb.ProgressStage_PROGRESS_STAGE_PREPARING:  PreparingStage,
@@ -84,6 +91,10 @@ func decode(message *pb.Vector) (vector []float32, ok bool) {
 
 func resultOf(message *pb.InputResult, requestID string) *Result {
 	timings := message.GetTimings()
+	cacheStatus, isKnown := cacheStatuses[message.CacheStatus]
+	if !isKnown {
+		cacheStatus = UnknownCacheStatus
+	}
 	found := &Result{
 		InputIndex: int(message.InputIndex), InputKey: message.InputKey, ModelName: message.ModelName,
 		Dimensions: int(message.Dimensions), SegmentCount: int(message.SegmentCount),
@@ -94,7 +105,7 @@ func resultOf(message *pb.InputResult, requestID string) *Result {
 			Upstream: timings.GetUpstream().AsDuration(), Decode: timings.GetDecode().AsDuration(),
 		},
 		Upstream: message.Upstream, InputTokens: message.InputTokens, UpstreamTaskID: message.UpstreamTaskId,
-		RequestID: requestID,
+		CacheStatus: cacheStatus, RequestID: requestID,
 	}
 	if message.Failure != nil {
 		failure := fromFailure(message.Failure, requestID)

@@ -63,12 +63,24 @@ type Result struct {
 	Err              error    `json:"failure,omitempty"`            // failure of the input, an *Error; nil means success
 
 	InputTokens map[string]int64 `json:"input_tokens,omitempty"` // by kind of content, for instance "audio"
+	CacheStatus CacheStatus      `json:"cache_status,omitempty"` // whether the server reused a result; empty if it never does
 }
 
 // Format prints neither key nor name, for every verb.
 func (r *Result) Format(state fmt.State, _ rune) {
 	fmt.Fprintf(state, "embedwire.Result(inputs[%d], %d segments, failed: %t)", r.InputIndex, r.SegmentCount, r.Err != nil)
 }
+
+// CacheStatus states whether the server reused a result.
+type CacheStatus string
+
+// The cache statuses. UnknownCacheStatus is one that this version of the client does not know.
+const (
+	CacheHit           CacheStatus = "hit"       // from the cache of the server
+	CacheCoalesced     CacheStatus = "coalesced" // from the upstream request of an identical input in flight
+	CacheMiss          CacheStatus = "miss"      // neither
+	UnknownCacheStatus CacheStatus = "unknown"
+)
 
 // Stage is a stage in the processing of an input.
 type Stage string

@@ -6,6 +6,7 @@ from deploy.monitoring import (
     load_alerts,
     rate_limit_alerts,
     server_alerts,
+    store_alerts,
     upstream_alerts,
 )
 from deploy.monitoring.alert import Alert
@@ -17,4 +18,5 @@ ALERTS: tuple[Alert, ...] = (
     *load_alerts.ALERTS,
     *caller_alerts.ALERTS,
     *server_alerts.ALERTS,
+    *store_alerts.ALERTS,
 )

@@ -11,10 +11,11 @@ from deploy.monitoring.call_panels import CALLERS, LATENCY, TRAFFIC
 from deploy.monitoring.panel import Panel, Query, Row
 from deploy.monitoring.rules_file import RUNBOOKS
 from deploy.monitoring.server_panels import PROCESS, QUEUES
+from deploy.monitoring.store_panels import CACHE, SHARED_QUOTA
 from deploy.monitoring.upstream_panels import RATE_LIMITS, RETRIES, UPSTREAM
 
 FILE: Final = Path(__file__).parents[1] / "helm/embedwire/files/dashboard.json"
-ROWS: Final = (TRAFFIC, LATENCY, UPSTREAM, RATE_LIMITS, QUEUES, RETRIES, CALLERS, PROCESS)
+ROWS: Final = (TRAFFIC, LATENCY, UPSTREAM, RATE_LIMITS, SHARED_QUOTA, QUEUES, RETRIES, CACHE, CALLERS, PROCESS)
 
 _SCHEMA_VERSION: Final = 38  # of Grafana 10; later versions convert it
 _COLUMNS: Final = 24  # of Grafana's grid

@@ -10,10 +10,12 @@ from embedwire_server.config.settings import RateLimitSettings
 from embedwire_server.core.errors import Reason
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.models import Modality
+from embedwire_server.core.results import CacheStatus
 from embedwire_server.observability.metrics import REPLACEMENT_REASONS, Metrics
 from embedwire_server.observability.resource_monitor import CHECKED
-from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT
+from embedwire_server.observability.store_metrics import REDIS_ERRORS, REDIS_USES
 from embedwire_server.policies.rate_limit.policy import configured
+from embedwire_server.policies.rate_limit.rejection import UPSTREAM_LIMIT
 from embedwire_server.policies.retry import Obstacle
 
 # Labels that Prometheus adds to each series of a target; namespace and pod in Kubernetes only.
@@ -30,7 +32,9 @@ _RANGE = re.compile(r"\[[\w:]+\]")
 
 def _series() -> Mapping[str, frozenset[str]]:
     """Return the labels of each series of a server, and of `up`."""
-    registry = Metrics("sandbox").registry
+    metrics = Metrics("sandbox")
+    metrics.quota_shared()
+    registry = metrics.registry
     # Some collectors of the library do not declare their series, but have them from the start.
     found = {sample.name: frozenset(sample.labels) for family in registry.collect() for sample in family.samples}
     found["up"] = frozenset()
@@ -62,6 +66,9 @@ VALUES: Mapping[str | tuple[str, str], Collection[str]] = {
     ("embedwire_worker_replacements_total", "reason"): REPLACEMENT_REASONS,
     ("embedwire_upstream_connection_failures_total", "cause"): tuple(Cause),
     ("embedwire_not_ready", "cause"): CHECKED,
+    ("embedwire_redis_errors_total", "reason"): REDIS_ERRORS,
+    ("embedwire_cache_inputs_total", "status"): tuple(CacheStatus),
+    "use": REDIS_USES,
     ("embedwire_retries_suppressed_total", "cause"): get_args(Obstacle),
 }
 

@@ -46,8 +46,8 @@ ALERTS = (
         """,
         actions="""
             - No credit: add credit to the account, or change the plan.
-            - Daily limit: compare `rate_limits` with the plan, divided by the number of replicas. A raised
-              limit applies after a reload.
+            - Daily limit: compare `rate_limits` with the plan, divided by the number of replicas unless they share it
+              (`quota.store`). A raised limit applies after a reload.
             - Limit a caller that uses too much: `inputs_per_minute` of its token.
         """,
     ),
@@ -69,7 +69,8 @@ ALERTS = (
             that cannot wait fail with `UPSTREAM_RATE_LIMITED` or `RATE_LIMITED`.
         """,
         look="""
-            Back-offs by replica. All replicas with one key share one quota, and do not know of each other.
+            Back-offs by replica. All replicas with one key use one quota, and know of each other only with
+            `quota.store`.
 
             ```promql
             sum by (namespace, job, instance, modality) (rate(embedwire_rate_limit_backoffs_total[5m])) > 0
@@ -91,8 +92,8 @@ ALERTS = (
             - The status page: when the quota of each modality resets.
         """,
         actions="""
-            - Set `rate_limits` to the limits of the plan, divided by the number of replicas. Inputs then wait
-              in the server, in a fair order, instead of failing at the upstream.
+            - Set `rate_limits` to the limits of the plan, divided by the number of replicas unless they share it
+              (`quota.store`). Inputs then wait in the server, in a fair order, instead of failing at the upstream.
             - Check whether other programs use the same key.
             - If the demand is right, ask the upstream for a higher limit.
         """,

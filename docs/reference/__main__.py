@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.monitoring import dashboard, rules_file
 from deploy.monitoring import page as alerts
-from docs.reference import chart, contract, metrics, pages, sizing
+from docs.reference import capacity, chart, contract, metrics, pages, sizing
 from embedwire_server.config import render
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +18,7 @@ SECTIONS: dict[str, pages.Section] = {
     "configuration": render.reference,
     "chart values": chart.values,
     "sizing": sizing.lines,
+    "capacity": capacity.lines,
     "alerts": alerts.overview,
     "runbooks": alerts.runbooks,
     "recording rules": alerts.recording_rules,

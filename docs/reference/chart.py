@@ -28,6 +28,7 @@ OF_CHART = frozenset(
         "uploads.spool_dir",
         "shutdown.delay",
         "shutdown.grace_period",
+        "quota.replicas",
     }
     | {setting.key for setting in ALL.values() if setting.path[0] == "workers"}
 )

@@ -14,7 +14,9 @@ def lines() -> Iterator[str]:
     yield "|---|---|---|---|"
     rows = {}
     # prometheus_client has no public access to the names of labels, nor to the collectors of a registry.
-    for collector in Metrics("sandbox").registry._collector_to_names:  # noqa: SLF001
+    metrics = Metrics("sandbox")
+    metrics.quota_shared()
+    for collector in metrics.registry._collector_to_names:  # noqa: SLF001
         labels = ", ".join(f"`{name}`" for name in getattr(collector, "_labelnames", ()))
         for family in collector.collect():
             name = family.name + ("_total" if family.type == "counter" else "")

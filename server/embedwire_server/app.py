@@ -21,6 +21,7 @@ from embedwire_server.observability.readiness import Check, Readiness
 from embedwire_server.observability.resource_monitor import ResourceMonitor
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter
 from embedwire_server.policies.rate_limit.policy import RateLimiters, configured
+from embedwire_server.policies.rate_limit.store import QuotaStore
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc import server as rpc_server
 from embedwire_server.rpc.grpcio import guard
@@ -49,6 +50,7 @@ class App:
         sandbox_url: the sandbox to use if the settings select it; None starts one.
         shares_port: whether other servers with this option may listen on its port.
         has_metrics: whether the metrics are served from the start, and not only after `serve_metrics`.
+        quota_store: the store through which servers share the rate limits; None uses Redis if it is configured.
         replacements: for the metrics, how many workers it has replaced, by the reason.
 
     Attributes:
@@ -58,7 +60,7 @@ class App:
         is_retired: whether its ports are released for a successor; see `retire`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options, all but one of them by name
         self,
         settings: Settings,
         *,
@@ -66,6 +68,7 @@ class App:
         shares_port: bool = False,
         has_metrics: bool = True,
         replacements: Mapping[str, int] | None = None,
+        quota_store: QuotaStore | None = None,
     ) -> None:
         self._settings = settings
         self._sandbox_url = sandbox_url
@@ -89,8 +92,11 @@ class App:
         self._admission = LoadShedder(self._metrics, **capacities(settings.concurrency))
         self._concurrency = ConcurrencyLimiter(self._metrics, settings.concurrency.inputs_per_modality)
         self._budget = RetryBudget(settings.retry.budget_ratio, settings.retry.max_attempts)
-        self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics)
+        self._redis_quota = assembly.quota_store(settings, self._metrics) if quota_store is None else None
+        self._quota = assembly.shared_quota(settings, quota_store or self._redis_quota, self._metrics, self._readiness)
+        self._rate_limiters = RateLimiters(configured(settings.rate_limits), self._metrics, self._quota)
         self._http_port = HttpPort(lambda: self._settings, self._metrics, self._rate_limiters, self._readiness)
+        self._caching: Sequence[Reconfigurable] = ()
         self.target = ""
         self.health_target = ""
         self.metrics_url = ""
@@ -99,8 +105,8 @@ class App:
         """Build and start everything, in the order of dependencies, so that a port answers only when all is ready.
 
         Raises:
-            OSError, RuntimeError: a port is in use, the spool cannot be written, or the sandbox's packages are missing;
-                nothing is left running.
+            OSError, RuntimeError: a port is in use, the spool cannot be written, or the packages of the sandbox or of
+                Redis are missing; nothing is left running.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self._start(stack)
@@ -130,6 +136,7 @@ class App:
             self._concurrency,
             self._budget,
             self._rate_limiters,
+            *self._caching,
             self._gateway,
             self._servicer,
         )
@@ -147,10 +154,17 @@ class App:
         await resources.start()
         await report(resources.lacking)
         self._tracing = await stack.enter_async_context(assembly.tracing(lambda: self.target))
+        if self._redis_quota is not None:
+            await stack.enter_async_context(self._redis_quota.running())
+        if self._quota is not None:
+            await stack.enter_async_context(self._quota.running())
         upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
+        store = await stack.enter_async_context(assembly.result_store(settings, self._metrics))
+        self._caching = [upstream.keys] if store is None else [upstream.keys, store]
+        limited = assembly.with_reuse(limited, upstream.keys, store, has_coalescing=settings.cache.coalescing)
         if self._tracing is not None:
             limited = self._tracing.policy(limited)
         self._gateway = Gateway(

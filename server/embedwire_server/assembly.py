@@ -10,14 +10,27 @@ import structlog
 
 from embedwire_server import __version__
 from embedwire_server.config import otel_variables, sources
+from embedwire_server.config.redis_url import RedisUrl
 from embedwire_server.config.settings import Settings
 from embedwire_server.media.memory_budget import ContentMemory
 from embedwire_server.observability.exception_logging import describe
 from embedwire_server.observability.exemplars import ExemplarHistogramFamily
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.observability.readiness import Readiness
 from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.cache.key import ResultKeys
+from embedwire_server.policies.cache.memory_store import MemoryStore
+from embedwire_server.policies.cache.policy import CachePolicy
+from embedwire_server.policies.cache.redis_store import RedisStore
+from embedwire_server.policies.cache.store import ResultStore
+from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
+from embedwire_server.policies.rate_limit.quota_mode import QuotaMode
+from embedwire_server.policies.rate_limit.redis_store import RedisQuotaStore, credential_digest
+from embedwire_server.policies.rate_limit.shared_quota import SharedQuota
+from embedwire_server.policies.rate_limit.store import QuotaStore
+from embedwire_server.policies.redis_connection import RedisConnection
 from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.rpc.decode import RequestReader
@@ -41,11 +54,12 @@ log = structlog.get_logger(__name__)
 
 
 class TwelveLabs(NamedTuple):
-    """The upstream: the client that sends its requests, what chooses among them, and what deletes its assets."""
+    """The upstream: the client, what chooses among requests, what deletes assets, and the keys of its results."""
 
     client: HttpClient
     router: Upstream
     cleanup: AssetCleanup
+    keys: ResultKeys
 
 
 def metrics(settings: Settings) -> Metrics:
@@ -77,6 +91,26 @@ async def tracing(target: Callable[[], str]) -> AsyncGenerator["Tracing | None"]
         yield built
 
 
+def quota_store(settings: Settings, metrics: Metrics) -> RedisQuotaStore | None:
+    """Build the quota store in Redis; None without `quota.store`."""
+    if settings.quota.store is None:
+        return None
+    connection = RedisConnection(settings.quota.store, "quota", metrics)
+    upstream = settings.upstream
+    key = upstream.api_key.get_secret_value() if upstream.api_key else None
+    return RedisQuotaStore(connection, credential_digest(upstream.base_url or "sandbox", key))
+
+
+def shared_quota(
+    settings: Settings, store: QuotaStore | None, metrics: Metrics, readiness: Readiness
+) -> SharedQuota | None:
+    """Build the access to a quota store; None without a store."""
+    if store is None:
+        return None
+    shares = settings.rate_limit_shares
+    return SharedQuota(store, shares, QuotaMode(shares, metrics, readiness))
+
+
 def with_policies(
     upstream: Upstream,
     metrics: Metrics,
@@ -94,6 +128,36 @@ def with_policies(
     for policy in reversed(policies):
         upstream = policy(upstream)
     return upstream
+
+
+@contextlib.asynccontextmanager
+async def result_store(settings: Settings, metrics: Metrics) -> AsyncGenerator[ResultStore | None]:
+    """Build the store of results, and close its connections in the end; None if results are not cached.
+
+    Raises:
+        RuntimeError: the store is Redis, and its package is missing.
+    """
+    cache = settings.cache
+    if isinstance(cache.store, RedisUrl):
+        store = RedisStore(RedisConnection(cache.store, "cache", metrics), cache.max_age, metrics)
+        async with store.running():
+            yield store
+    else:
+        yield None if cache.store is None else MemoryStore(cache.max_bytes, cache.max_age, metrics)
+
+
+def with_reuse(upstream: Upstream, keys: ResultKeys, store: ResultStore | None, *, has_coalescing: bool) -> Upstream:
+    """Wrap an upstream, with its policies, in those that reuse results: a reused one waits in no queue of the others.
+
+    Args:
+        upstream: the upstream.
+        keys: inputs with the same key have the same result.
+        store: has the results; None if they are not cached.
+        has_coalescing: whether identical inputs in flight share a request; they always do if there is a store.
+    """
+    if has_coalescing or store is not None:
+        upstream = CoalescingPolicy(upstream, keys, store)
+    return upstream if store is None else CachePolicy(upstream, keys, store)
 
 
 @contextlib.asynccontextmanager
@@ -133,7 +197,9 @@ async def twelvelabs(
         assets, tasks = AssetStore(client, v2, settings.assets.deployment), TaskUpstream(client, v2)
         cleanup = AssetCleanup(assets, tasks, metrics, settings.assets.max_age, settings.assets.cleanup_interval)
         await stack.enter_async_context(cleanup.running(has_job=key is not None))
-        yield TwelveLabs(client, Router(client, V1Dialect(base_url, key, user_agent), v2, assets, tasks), cleanup)
+        keys = ResultKeys(base_url, key, has_urls=settings.cache.urls)
+        router = Router(client, V1Dialect(base_url, key, user_agent), v2, assets, tasks)
+        yield TwelveLabs(client, router, cleanup, keys)
 
 
 @contextlib.asynccontextmanager

@@ -30,6 +30,13 @@ def publish(directory: Path, files: Mapping[str, bytes]) -> None:
             (directory / name).symlink_to(f"..data/{name}")
 
 
+SECRETS = {  # values of variables from Secrets
+    "TWELVELABS_API_KEY": "tlk_test",
+    "EMBEDWIRE_QUOTA_STORE": "rediss://:secret@redis.example:6380/0",
+    "EMBEDWIRE_CACHE_STORE": "redis://:secret@redis.example:6379/1",
+}
+
+
 class Mounts:
     """The volumes of a pod below a directory of the test.
 
@@ -54,8 +61,8 @@ class Mounts:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of the container, with the paths of the test, and a key in place of the Secret's."""
-        variables = {each["name"]: each.get("value", "tlk_test") for each in container(self._found)["env"]}
+        """Variables of the container, with the paths of the test, and those of Secrets with values of the test."""
+        variables = {each["name"]: each.get("value") or SECRETS[each["name"]] for each in container(self._found)["env"]}
         return {name: str(self.path(text)) if text.startswith("/") else text for name, text in variables.items()}
 
     async def config_check(self) -> tuple[int | None, str, str]:

@@ -48,6 +48,19 @@ CASES: dict[str, Object] = {
     },
     "existing": SECRET | {"existingConfig": {"secret": "embedwire-config", "key": "production.toml"}},
     "existing map": SECRET | {"existingConfig": {"configMap": "embedwire-config"}},
+    "redis": SECRET
+    | {
+        "allowInsecure": True,
+        "config": {"rate_limits": {"text": {"requests_per_minute": 600}}, "cache": {"max_age": "1h"}},
+        "quotaStore": {"existingSecret": "redis", "port": 6380},
+        "cacheStore": {"existingSecret": "redis-cache", "key": "url"},
+    },
+    "redis without passwords": SECRET
+    | {
+        "allowInsecure": True,
+        "config": {"quota": {"store": "redis://redis.vectors.svc:6380/0"}, "cache": {"store": "redis://[::1]/1"}},
+        "networkPolicy": {"redisTo": [{"podSelector": {"matchLabels": {"app": "redis"}}}]},
+    },
     "autoscaling": SECRET | {"allowInsecure": True, "autoscaling": {"enabled": True, "cpuPercent": 80}},
 }
 CASES["everything"] = CASES["tls"] | {
@@ -70,6 +83,8 @@ CASES["everything"] = CASES["tls"] | {
         ],
         "tokens": CASES["tokens"]["config"]["tokens"],
     },
+    "quotaStore": {"existingSecret": "redis", "key": "quota", "port": 6380, "replicas": 12},
+    "cacheStore": {"existingSecret": "redis"},
     "shutdown": {"delay": "1m", "gracePeriod": 90.5},
     "listenHost": "[::]",
     "ports": {"grpc": 8080, "health": 8081, "metrics": 8082},

@@ -58,6 +58,8 @@ OTHER: dict[str, Any] = {  # values that are not the default, of settings with a
     "log.level": "debug",
     "log.format": "text",
     "assets.deployment": "other",
+    "quota.store": "redis://redis.example:6379/0",
+    "cache.store": "memory",
 }
 
 

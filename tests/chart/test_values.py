@@ -118,6 +118,7 @@ def test_notes(tmp_path: Path) -> None:
     assert "dns:///search-embedwire.vectors.svc:50051" in found
     assert "grpcurl -plaintext" in found
     assert "WARNING: allowInsecure" in found
+    assert "WARNING: each pod uses all of config.rate_limits" in found
     assert re.search(r"2 pods together use up to:\s+text.requests_per_minute = 1200\b", found)
 
 

@@ -128,6 +128,7 @@ def _result(
         "upstream": "custom",
         "input_tokens": {},
         "upstream_task_id": "",
+        "cache_status": None,
         "failure": failure and _failure(failure),
     }
     found: dict[str, Any] = made | wanted.get("result", {})

@@ -66,7 +66,7 @@ ADDITIONS = (
     ),
     (
         "  map<string, int64> input_tokens = 13;\n",
-        "\n  // What the upstream bills.\n  Usage usage = 15;\n",
+        "\n  // What the upstream bills.\n  Usage usage = 16;\n",
     ),
     (
         "  string upstream_task_id = 10;\n}\n",

@@ -75,6 +75,7 @@ EXEMPT = (
         "$ docker build",
         *("needs a registry and a cluster", "make test-chart"),
     ),
+    Exempt("docs/kubernetes.md", "console", "$ kubectl --namespace vectors", "needs a cluster", "make test-chart"),
     Exempt(
         "docs/deployment.md",
         "python",

@@ -82,14 +82,14 @@ async def test_trailers_of_a_rejected_call(served: Served) -> None:
 
 
 async def test_log_line_of_a_call() -> None:
-    """The log line has modalities, inputs, segments, bytes, attempts, times, and the upstream's identifier."""
+    """The log line has modalities, inputs, segments, bytes, attempts, times, cache and the upstream's identifier."""
 
     async def script(visit: Visit) -> None:
         kind = "audio" if b"audio_file" in visit.body else "text"
         await visit.answer(reply(f"{kind}_embedding", segments=3 if kind == "audio" else 1), X_Trace_Id="T-1")
 
     sound = media.wav(2)
-    async with ServerProcess.running(script, log_format="json") as server:
+    async with ServerProcess.running(script, log_format="json", cache_store="memory") as server:
         asked = request(text_input("é"), file_input("audio", sound, "a.wav"))
         await trailers_of(server.stub.CreateEmbedding(asked, timeout=20))
         await trailers_of(server.stub.CreateEmbedding(request(text_input(), model="mine"), timeout=20))
@@ -98,8 +98,8 @@ async def test_log_line_of_a_call() -> None:
     line, rejected = [record for record in records if record["body"] == "call"]
 
     assert set(line["embedwire.modality"].split(",")) == {"text", "audio"}
-    names = ("inputs", "segments", "content_bytes", "attempts", "upstream_trace_id")
-    assert [line[f"embedwire.{name}"] for name in names] == [2, 4, 2 + len(sound), 2, "T-1"]
+    names = ("inputs", "segments", "content_bytes", "attempts", "upstream_trace_id", "cache")
+    assert [line[f"embedwire.{name}"] for name in names] == [2, 4, 2 + len(sound), 2, "T-1", "miss=2"]
     assert line["embedwire.upstream.duration"] > 0
     assert {"embedwire.queue.duration", "embedwire.upload.duration", "embedwire.decode.duration"} <= line.keys()
     assert "embedwire.inputs" not in rejected

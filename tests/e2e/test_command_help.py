@@ -69,6 +69,7 @@ def test_other_commands_show_their_own_flags() -> None:
 def test_every_flag_has_a_placeholder() -> None:
     """The placeholder of each value is one of a few: types in capitals, or choices."""
     names = {setting.value_name for setting in FLAGS.values()}
-    choices = {"true|false", "debug|info|warning|error", "text|json", "auto|v1|v2"}
-    types = {"FILE", "DIR", "HOST:PORT", "DURATION", "N", "NAME", "MIB", "BYTES", "RATIO", "URL|sandbox", "URL|none"}
-    assert names == choices | types
+    choices = {"true|false", "debug|info|warning|error", "text|json", "auto|v1|v2", "memory|URL"}
+    types = {"FILE", "DIR", "HOST:PORT", "DURATION", "N", "NAME", "MIB", "BYTES", "RATIO"}
+    urls = {"URL", "URL|sandbox", "URL|none"}
+    assert names == choices | types | urls

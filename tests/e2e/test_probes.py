@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import signal
 import threading
 from pathlib import Path
@@ -131,9 +132,13 @@ async def test_slow_clients_do_not_prevent_probes(served: Served, sent: bytes) -
 
 
 async def test_each_worker_has_its_own_probes() -> None:
-    """With two workers, each port has both probes."""
+    """With two workers, each port has both probes; they and the page show whether the workers share the quota."""
     async with ServerProcess.running(workers=2) as server:
         for url in server.metrics_urls:
-            assert (await becomes(port_of(url), 200)).text == READY
+            text = (await becomes(port_of(url), 200)).text
+            assert re.sub(r"^quota: (shared|divided among 2 servers) since .*\n", "", text, flags=re.MULTILINE) == READY
+            assert text.count("\nquota: ") == 1
+            page = (await probe(port_of(url), "/")).text
+            assert re.search(r'<th scope="row">quota</th><td>(shared|divided among 2 servers) since ', page)
             assert (await probe(port_of(url), "/livez")).status == 200
         assert len(server.metrics_urls) == 2

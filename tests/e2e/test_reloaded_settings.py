@@ -14,7 +14,7 @@ from embedwire_server.config.setting_table import RELOADABLE, changed
 from embedwire_server.config.validation import check
 from embedwire_server.core.models import Model, TextRules
 from tests.support.messages import failed, text_input
-from tests.support.serving import Scripted, Served
+from tests.support.serving import Scripted, Serve, Served
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 UPSTREAM_DOWN = {"code": "internal", "message": "later"}
@@ -170,6 +170,19 @@ async def test_content_in_memory(bench: Bench) -> None:
     assert await running == "OK"
 
 
+async def test_cached_results(scripted: Scripted) -> None:
+    """A cache that is too small for a result evicts it; after the next reload, results are cached again."""
+    script = Script()
+    async with scripted(script, cache_store="memory") as (served, upstream):
+        bench, visits = Bench(served, upstream, script), []
+        for size in (1 << 20, 1, 1 << 20):
+            bench.reload(cache_max_bytes=size)
+            await bench.call()
+            await bench.call()
+            visits.append(len(upstream.visits))
+    assert visits == [1, 3, 4]
+
+
 class Recorded:
     """Settings that record which of them are read."""
 
@@ -197,10 +210,11 @@ class Recorded:
         return type(self._value).limits.fget(self)
 
 
-async def test_every_reloadable_setting_reaches_a_component(bench: Bench) -> None:
+async def test_every_reloadable_setting_reaches_a_component(serve: Serve) -> None:
     """Each setting that is marked as reloadable is read by a component when the settings change."""
     read: set[str] = set()
-    app, settings = bench.served.app, bench.served.settings
-    app.reload(Recorded(settings, "", read))  # type: ignore[arg-type] # it stands in for settings
-    app.reload(settings)
+    async with serve(cache_store="memory") as served:
+        app, settings = served.app, served.settings
+        app.reload(Recorded(settings, "", read))  # type: ignore[arg-type] # it stands in for settings
+        app.reload(settings)
     assert {setting.key for setting in RELOADABLE} <= read

@@ -18,7 +18,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2 as pb
 from embedwire.v1 import embedding_pb2_grpc
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.fields import MIB
+from embedwire_server.config.settings import Settings
 from embedwire_server.core.address import Address
 from embedwire_server.process.port_reservation import reserve_port
 from embedwire_server.process.worker_lifespan import LIFESPAN_JITTER, Lifespan

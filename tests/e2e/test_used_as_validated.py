@@ -83,9 +83,12 @@ def bounds(end: str) -> dict[str, Any]:
     return found
 
 
+NO_STORE = {"quota_replicas": None}  # it has to be unset without a quota store
+
+
 async def test_maximum_values(scripted: Scripted) -> None:
     """A server with the maximum of every number starts, answers, and stops."""
-    settings = bounds("most") | {"shutdown_delay": 0, "concurrency_max_buffered_bytes": 1 << 53}
+    settings = bounds("most") | {"shutdown_delay": 0, "concurrency_max_buffered_bytes": 1 << 53} | NO_STORE
     assert len(settings) > 20
     async with scripted(answer, **settings) as (served, _):
         assert await embedded(served) == 1
@@ -95,7 +98,7 @@ async def test_minimum_values(scripted: Scripted) -> None:
     """A server with the minimum of every number starts, and answers requests of that size."""
     sizes = {"request_limits_message_bytes": 1000, "request_limits_text_bytes": 100}
     times = {"server_write_stall_timeout": 5, "server_max_connection_age": 30}  # less depends on the machine's speed
-    async with scripted(answer, **bounds("least") | sizes | times) as (served, _):
+    async with scripted(answer, **bounds("least") | sizes | times | NO_STORE) as (served, _):
         assert await embedded(served) == 1
 
 

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from embedwire_server.observability.resource_monitor import CHECKED
+from embedwire_server.observability.store_metrics import REDIS_USES
 from tests.prometheus.promtool import MISSING
 
 BEGIN = 130  # minute in which a fault begins; more than two hours, so that every window has a history
@@ -63,6 +64,8 @@ RELOADED = named("embedwire_config_last_reload_successful")
 NOT_READY = {str(cause): named("embedwire_not_ready", cause=cause) for cause in CHECKED}
 OPEN = named("process_open_fds")
 MOST = named("process_max_fds")
+SHARED = named("embedwire_quota_shared")
+REDIS_UP = {use: named("embedwire_redis_up", use=use) for use in REDIS_USES}
 UP = named("up")
 BUILD = named("embedwire_build_info", version="0.1.0", python="3.11.2", grpcio="1.85.1")
 
@@ -105,6 +108,8 @@ GAUGES: Mapping[str, float] = {
     MOST: 1024,
     UP: 1,
     BUILD: 1,
+    SHARED: 1,
+    **dict.fromkeys(REDIS_UP.values(), 1),
     **dict.fromkeys(NOT_READY.values(), 0),
 }
 ZERO_TRAFFIC = dict.fromkeys(NORMAL, 0.0)
@@ -210,6 +215,8 @@ FAULTS = (
     Fault(alert="EmbedwireInternalErrors", counters={requests("INTERNAL"): 1}, lasts=1),
     Fault(alert="EmbedwireWorkerReplaced", counters={HUNG: 1}, lasts=1),
     Fault(alert="EmbedwireConfigReloadFailed", gauges={RELOADED: 0}),
+    Fault(alert="EmbedwireQuotaNotShared", gauges={SHARED: 0, REDIS_UP["quota"]: 0}),
+    Fault(alert="EmbedwireCacheUnavailable", gauges={REDIS_UP["cache"]: 0}),
     Fault(alert="EmbedwireLogLinesLost", counters={DROPPED: 100}, lasts=1),
 )
 

@@ -85,6 +85,22 @@ def test_a_fault_of_a_minute_fires_nothing(fault: Fault, tmp_path: Path) -> None
     assert promtool.faults(tmp_path, scenarios.series(brief, BEGIN + 15), expected) == ""
 
 
+def test_a_restart_of_redis_fires_nothing(tmp_path: Path) -> None:
+    """A minute without Redis calls no operator: no call fails, and the servers share the quota again."""
+    restart = Fault(alert="", gauges=dict.fromkeys([scenarios.SHARED, *scenarios.REDIS_UP.values()], (0, 1)))
+    expected = [Expected(BEGIN + minute, NONE) for minute in range(20)]
+
+    assert promtool.faults(tmp_path, scenarios.series(restart, BEGIN + 21), expected) == ""
+
+
+def test_an_unstable_redis_fires(tmp_path: Path) -> None:
+    """Redis that is unavailable every other minute fires, although it answers at times."""
+    unstable = Fault(alert="", gauges={scenarios.SHARED: (0, 1) * 10})
+    expected = [Expected(BEGIN + 12, frozenset({"EmbedwireQuotaNotShared"}))]
+
+    assert promtool.faults(tmp_path, scenarios.series(unstable, BEGIN + 20), expected) == ""
+
+
 @pytest.mark.parametrize("normal", [scenarios.NORMAL, scenarios.ZERO_TRAFFIC, {}], ids=["normal", "zero", "new"])
 def test_no_alert_fires_without_a_fault(normal: dict[str, float], tmp_path: Path) -> None:
     """None fires in normal traffic, without any call, and while a new server has no counters."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from grpc_health.v1 import health_pb2_grpc
 
 from embedwire.v1 import embedding_pb2_grpc
@@ -132,11 +131,15 @@ def _command(name: str, configuration: Path) -> list[str]:
 
 
 def _program(name: str) -> str:
-    """Return the path of a program: Envoy is in the virtual environment, the others may not be in PATH."""
+    """Return the path of a program: Envoy is in the virtual environment, the others may not be in PATH.
+
+    Raises:
+        AssertionError: it is not installed.
+    """
     beside = Path(sys.executable).with_name(name)
     found = shutil.which(beside) or shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if found is None:
-        pytest.fail(f"{name} is not installed; make test-proxies installs it")
+        raise AssertionError(f"{name} is not installed; make install-proxies installs it")
     return found
 
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.proxies.calls import SECONDS, failed_or_none, text
+from tests.proxies.proxy import Proxy
 from tests.proxies.stage import NAMES, Stage, handled
 from tests.support.load import OK, Load, ends_with
+from tests.support.ports import held_port
 from tests.support.process import ServerProcess
 from tests.support.serving import until
 from tests.support.upstreams import answer
@@ -58,3 +60,22 @@ async def test_calls_after_a_crash_of_one_of_two_replicas_go_to_the_other(stage:
         errors = await asyncio.gather(*map(failed_or_none, calls))
 
     assert [error for error in errors if error is not None] == []
+
+
+async def test_nginx_uses_a_replica_as_soon_as_it_serves_again(stage: Stage, tmp_path: Path) -> None:
+    """In a rolling restart, the second replica may stop although the first refused connections a moment ago."""
+    with held_port() as port:
+        async with contextlib.AsyncExitStack() as stack:
+            second = await stack.enter_async_context(replica())
+            targets = [f"127.0.0.1:{port}", second.target]
+            proxy = await stack.enter_async_context(stage.behind("nginx", tmp_path, replicas=targets))
+            while_the_first_is_down = [await failed_or_none(unary(proxy)) for _ in range(4)]
+            await stack.enter_async_context(replica(listen=targets[0]))
+            assert await second.terminate() == 0
+            afterwards = [await failed_or_none(unary(proxy)) for _ in range(4)]
+
+    assert while_the_first_is_down + afterwards == [None] * 8
+
+
+def unary(proxy: Proxy) -> Any:
+    return proxy.stub.CreateEmbeddingUnary(text(), timeout=SECONDS)

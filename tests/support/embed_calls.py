@@ -11,11 +11,13 @@ from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.in_memory import InMemoryContent
 from embedwire_server.observability.metrics import Metrics
+from embedwire_server.policies.cache.key import ResultKeys
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream
 
 SEGMENT = Segment(b"\0\0\0\0")
 FAR = 1e9
+KEYS = ResultKeys("https://upstream.test", None)
 
 
 @dataclasses.dataclass

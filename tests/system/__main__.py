@@ -22,10 +22,14 @@ from tests.system import (
     labels,
     logs,
     overload,
+    proxied_restarts,
     quotas,
+    redis_faults,
     restarts,
+    result_cache,
     retries,
     secrets,
+    shared_quotas,
     soak,
 )
 from tests.system.experiment import ALL, Experiment, Guarantee
@@ -35,10 +39,14 @@ FAMILIES = (
     retries,
     hints,
     quotas,
+    shared_quotas,
+    redis_faults,
+    result_cache,
     endings,
     overload,
     half_open,
     restarts,
+    proxied_restarts,
     hung_workers,
     assets,
     broken_answers,
@@ -90,12 +98,18 @@ async def check(guarantee: Guarantee, seed: int, *, short: bool) -> Result:
 
 
 async def check_all(guarantees: list[Guarantee], seed: int, *, short: bool) -> list[Result]:
-    """Check one after the other, since they load the machine; with `short`, the patient ones run concurrently."""
-    beside = [guarantee for guarantee in guarantees if short and guarantee.patient]
+    """Check one after the other, since they load the machine; with `short`, those that wait run concurrently."""
+
+    async def checked(guarantee: Guarantee) -> Result:
+        return await check(guarantee, seed, short=short)
+
+    patient = [guarantee for guarantee in guarantees if short and guarantee.patient]
+    together = [guarantee for guarantee in guarantees if short and guarantee.together]
     async with asyncio.TaskGroup() as group:
-        patient = [group.create_task(check(guarantee, seed, short=short)) for guarantee in beside]
-        results = [await check(guarantee, seed, short=short) for guarantee in guarantees if guarantee not in beside]
-    results += [task.result() for task in patient]
+        beside = [group.create_task(checked(guarantee)) for guarantee in patient]
+        results = await asyncio.gather(*map(checked, together))
+        results += [await checked(one) for one in guarantees if one not in patient and one not in together]
+    results += [task.result() for task in beside]
     return sorted(results, key=lambda result: guarantees.index(result.guarantee))
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -55,13 +55,18 @@ class Callers:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def connected(cls, target: str, count: int = 4, *options: tuple[str, Any]) -> AsyncGenerator["Callers"]:
+    async def connected(
+        cls, target: str, count: int = 4, *options: tuple[str, Any], credentials: grpc.ChannelCredentials | None = None
+    ) -> AsyncGenerator["Callers"]:
         chosen = (("grpc.use_local_subchannel_pool", 1), *options)
+
+        def channel() -> grpc.aio.Channel:
+            if credentials is None:
+                return grpc.aio.insecure_channel(target, chosen)
+            return grpc.aio.secure_channel(target, credentials, chosen)
+
         async with contextlib.AsyncExitStack() as stack:
-            channels = [
-                await stack.enter_async_context(grpc.aio.insecure_channel(target, chosen)) for _ in range(count)
-            ]
-            yield cls(channels)
+            yield cls([await stack.enter_async_context(channel()) for _ in range(count)])
 
     @property
     def codes(self) -> Counter[str]:
@@ -86,8 +91,15 @@ class Callers:
         if isinstance(asked, str):
             name = asked
             asked = request(text_input(asked), vector_encoding=pb.VECTOR_ENCODING_FLOAT32_LE)
-        outcome = Outcome(name, time.monotonic())
         call = next(self._stubs).CreateEmbedding(asked, timeout=timeout, metadata=metadata, **options)
+        return await self._outcome(call, name, cancel_after)
+
+    async def upload(self, messages: AsyncIterable[Any], timeout: float, *, name: str) -> Outcome:  # noqa: ASYNC109
+        """Make one call that uploads files."""
+        return await self._outcome(next(self._stubs).CreateEmbeddingFromUpload(messages, timeout=timeout), name)
+
+    async def _outcome(self, call: Any, name: str, cancel_after: float | None = None) -> Outcome:
+        outcome = Outcome(name, time.monotonic())
         timer = asyncio.get_running_loop().call_later(cancel_after, call.cancel) if cancel_after is not None else None
         try:
             async for event in call:

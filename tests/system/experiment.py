@@ -106,11 +106,13 @@ class Guarantee:
 
     Attributes:
         patient: whether it mostly waits, so that it can run concurrently with others.
+        together: whether it waits between bursts of load, so that it can run concurrently with others of this kind.
     """
 
     name: str
     run: Run
     patient: bool = False
+    together: bool = False
 
     @property
     def sentence(self) -> str:
@@ -120,11 +122,11 @@ class Guarantee:
 ALL: dict[str, Guarantee] = {}
 
 
-def guarantee(name: str, *, patient: bool = False) -> Callable[[Run], Run]:
+def guarantee(name: str, *, patient: bool = False, together: bool = False) -> Callable[[Run], Run]:
     """Register a function as the experiment of a guarantee."""
 
     def add(run: Run) -> Run:
-        ALL[name] = Guarantee(name, run, patient)
+        ALL[name] = Guarantee(name, run, patient, together)
         return run
 
     return add

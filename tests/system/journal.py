@@ -4,6 +4,7 @@ import asyncio
 import bisect
 import dataclasses
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -62,9 +63,12 @@ class Journal:
         """Return requests without a complete response whose connection is open."""
         return [line for line in self.lines if line.answered is None and line.closed is None]
 
-    def most_within(self, seconds: float) -> int:
-        """Return the largest number of requests in any sliding window of this length."""
-        times = sorted(line.at for line in self.lines)
+    def most_within(self, seconds: float, since: float = -math.inf) -> int:
+        """Return the largest number of requests in any sliding window of this length that begins at this time or later.
+
+        A window begins with a request, and does not contain one that is exactly `seconds` later.
+        """
+        times = sorted(line.at for line in self.lines if line.at >= since)
         return max((bisect.bisect_left(times, at + seconds) - index for index, at in enumerate(times)), default=0)
 
     def write(self, path: Path) -> None:

@@ -1,7 +1,6 @@
 """Shutdown and rolling restart."""
 
 import asyncio
-import contextlib
 import itertools
 import json
 import sys
@@ -15,7 +14,8 @@ from tests.support.ports import held_port
 from tests.system.answers import segments, slow
 from tests.system.callers import Callers, Outcome, closed_loop, names
 from tests.system.experiment import Experiment, guarantee
-from tests.system.server import SERVICE, Server
+from tests.system.replicas import Replica
+from tests.system.server import SERVICE
 from tests.system.upstream import Answer
 from tests.system.verdict import Verdict
 
@@ -85,7 +85,7 @@ async def _restarted_under_load(experiment: Experiment, ports: list[int]) -> Ver
     rounds = experiment.scaled(3, 1)
     target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
     async with experiment.upstream(slow(0.02)) as upstream, Callers.connected(target, 2, _ROUND_ROBIN) as callers:
-        replicas = [_Replica(experiment, upstream.base_url, port) for port in ports]
+        replicas = [Replica(experiment, upstream.base_url, port, shutdown_delay=0.5) for port in ports]
         try:
             for replica in replicas:
                 await replica.start()
@@ -106,31 +106,7 @@ async def _restarted_under_load(experiment: Experiment, ports: list[int]) -> Ver
     return verdict
 
 
-class _Replica:
-    """One of several servers, each with a fixed port."""
-
-    def __init__(self, experiment: Experiment, upstream: str, port: int) -> None:
-        self._experiment, self._upstream, self._port = experiment, upstream, port
-        self._running = contextlib.AsyncExitStack()
-        self._server: Server | None = None
-        self.codes: list[int] = []
-
-    async def start(self) -> None:
-        listen = f"127.0.0.1:{self._port}"
-        server = self._experiment.server(self._upstream, listen=listen, shutdown_delay=0.5)
-        self._server = await self._running.enter_async_context(server)
-
-    async def restart(self) -> None:
-        if self._server is not None:
-            self.codes.append(await self._server.terminate(20))
-        await self.kill()
-        await self.start()
-
-    async def kill(self) -> None:
-        await self._running.aclose()
-
-
-async def _restart_one_by_one(replicas: list[_Replica], rounds: int) -> None:
+async def _restart_one_by_one(replicas: list[Replica], rounds: int) -> None:
     for _ in range(rounds):
         for replica in replicas:
             await asyncio.sleep(0.5)

@@ -1,7 +1,7 @@
 """A scriptable hostile upstream: enough of HTTP for `POST /embed`, at thousands of requests a second.
 
-A script is asked for an answer to each request. An answer is a list of steps: bytes to send, seconds to
-wait, or an ending. So a cut, a drip, a hang and a good reply are written in the same way.
+A script is asked for an answer to each request. An answer is a list of steps: bytes to send, seconds or a
+future to wait for, or an ending. So a cut, a drip, a hang and a good reply are written in the same way.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import enum
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from typing import Union
 
 from tests.system.journal import Journal, Line
 from tests.system.proxy import reset_on_close
@@ -24,7 +25,7 @@ class Ending(enum.Enum):
     HANG = "hang"
 
 
-Step = bytes | float | Ending
+Step = Union[bytes, float, Ending, "asyncio.Future[None]"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -131,6 +132,9 @@ class _Connection(asyncio.Protocol):
                 self.transport.write(step)
             elif isinstance(step, Ending):
                 self._end(step, line)
+                return
+            elif isinstance(step, asyncio.Future):
+                step.add_done_callback(lambda _: None if self.transport.is_closing() else self._play(steps, line))
                 return
             else:
                 self._later = asyncio.get_running_loop().call_later(step, self._play, steps, line)

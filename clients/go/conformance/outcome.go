@@ -84,6 +84,7 @@ func resultOf(result *embedwire.Result) object {
 		"input_filename": orNull(result.InputFilename), "truncated": result.Truncated,
 		"media_duration_sec": result.MediaDurationSec, "attempts": result.Attempts, "upstream": result.Upstream,
 		"failure": failure, "input_tokens": mapped(result.InputTokens), "upstream_task_id": result.UpstreamTaskID,
+		"cache_status": orNull(string(result.CacheStatus)),
 	}
 }
 

@@ -248,6 +248,63 @@ func (VectorEncoding) EnumDescriptor() ([]byte, []int) {
 	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{3}
 }
 
+// CacheStatus states whether the result of an input was reused.
+type CacheStatus int32
+
+const (
+	// The server does not reuse results of such inputs.
+	CacheStatus_CACHE_STATUS_UNSPECIFIED CacheStatus = 0
+	// The result is from the cache: no upstream request was sent for this input.
+	CacheStatus_CACHE_STATUS_HIT CacheStatus = 1
+	// The result is that of the upstream request of an identical input, which was in flight.
+	CacheStatus_CACHE_STATUS_COALESCED CacheStatus = 2
+	// The result is that of an upstream request for this input.
+	CacheStatus_CACHE_STATUS_MISS CacheStatus = 3
+)
+
+// Enum value maps for CacheStatus.
+var (
+	CacheStatus_name = map[int32]string{
+		0: "CACHE_STATUS_UNSPECIFIED",
+		1: "CACHE_STATUS_HIT",
+		2: "CACHE_STATUS_COALESCED",
+		3: "CACHE_STATUS_MISS",
+	}
+	CacheStatus_value = map[string]int32{
+		"CACHE_STATUS_UNSPECIFIED": 0,
+		"CACHE_STATUS_HIT":         1,
+		"CACHE_STATUS_COALESCED":   2,
+		"CACHE_STATUS_MISS":        3,
+	}
+)
+
+func (x CacheStatus) Enum() *CacheStatus {
+	p := new(CacheStatus)
+	*p = x
+	return p
+}
+
+func (x CacheStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CacheStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_embedwire_v1_embedding_proto_enumTypes[4].Descriptor()
+}
+
+func (CacheStatus) Type() protoreflect.EnumType {
+	return &file_embedwire_v1_embedding_proto_enumTypes[4]
+}
+
+func (x CacheStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CacheStatus.Descriptor instead.
+func (CacheStatus) EnumDescriptor() ([]byte, []int) {
+	return file_embedwire_v1_embedding_proto_rawDescGZIP(), []int{4}
+}
+
 // CreateEmbeddingRequest is a request for embeddings of one or more inputs by one model.
 type CreateEmbeddingRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2873,8 +2930,12 @@ type InputResult struct {
 	InputTokens map[string]int64 `protobuf:"bytes,13,rep,name=input_tokens,json=inputTokens,proto3" json:"input_tokens,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Identifier of the upstream's task; empty if there was none.
 	UpstreamTaskId string `protobuf:"bytes,14,opt,name=upstream_task_id,json=upstreamTaskId,proto3" json:"upstream_task_id,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Whether the result was reused. Unset if the server does not reuse results of such inputs. A
+	// reused result has the vectors, the tokens and the name of the upstream of the request that it
+	// comes from; `attempts`, `timings` and `metadata` are those of this input.
+	CacheStatus   CacheStatus `protobuf:"varint,15,opt,name=cache_status,json=cacheStatus,proto3,enum=embedwire.v1.CacheStatus" json:"cache_status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InputResult) Reset() {
@@ -3003,6 +3064,13 @@ func (x *InputResult) GetUpstreamTaskId() string {
 		return x.UpstreamTaskId
 	}
 	return ""
+}
+
+func (x *InputResult) GetCacheStatus() CacheStatus {
+	if x != nil {
+		return x.CacheStatus
+	}
+	return CacheStatus_CACHE_STATUS_UNSPECIFIED
 }
 
 // MediaMetadata is the origin of the media of an input, as reported by the upstream.
@@ -3710,7 +3778,7 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x0eend_offset_sec\x18\x02 \x01(\x01H\x00R\fendOffsetSec\x88\x01\x01\x12)\n" +
 	"\x10embedding_option\x18\x03 \x01(\tR\x0fembeddingOption\x12'\n" +
 	"\x0fembedding_scope\x18\x04 \x01(\tR\x0eembeddingScopeB\x11\n" +
-	"\x0f_end_offset_sec\"\xb6\x05\n" +
+	"\x0f_end_offset_sec\"\xf4\x05\n" +
 	"\vInputResult\x12\x1f\n" +
 	"\vinput_index\x18\x01 \x01(\x05R\n" +
 	"inputIndex\x12\x1b\n" +
@@ -3730,7 +3798,8 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\bupstream\x18\v \x01(\tR\bupstream\x12/\n" +
 	"\afailure\x18\f \x01(\v2\x15.embedwire.v1.FailureR\afailure\x12M\n" +
 	"\finput_tokens\x18\r \x03(\v2*.embedwire.v1.InputResult.InputTokensEntryR\vinputTokens\x12(\n" +
-	"\x10upstream_task_id\x18\x0e \x01(\tR\x0eupstreamTaskId\x1a>\n" +
+	"\x10upstream_task_id\x18\x0e \x01(\tR\x0eupstreamTaskId\x12<\n" +
+	"\fcache_status\x18\x0f \x01(\x0e2\x19.embedwire.v1.CacheStatusR\vcacheStatus\x1a>\n" +
 	"\x10InputTokensEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01B\f\n" +
@@ -3793,7 +3862,12 @@ const file_embedwire_v1_embedding_proto_rawDesc = "" +
 	"\x0eVectorEncoding\x12\x1f\n" +
 	"\x1bVECTOR_ENCODING_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cVECTOR_ENCODING_FLOAT_VALUES\x10\x01\x12\x1e\n" +
-	"\x1aVECTOR_ENCODING_FLOAT32_LE\x10\x022\xbc\x03\n" +
+	"\x1aVECTOR_ENCODING_FLOAT32_LE\x10\x02*t\n" +
+	"\vCacheStatus\x12\x1c\n" +
+	"\x18CACHE_STATUS_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10CACHE_STATUS_HIT\x10\x01\x12\x1a\n" +
+	"\x16CACHE_STATUS_COALESCED\x10\x02\x12\x15\n" +
+	"\x11CACHE_STATUS_MISS\x10\x032\xbc\x03\n" +
 	"\x10EmbeddingService\x12`\n" +
 	"\x0fCreateEmbedding\x12$.embedwire.v1.CreateEmbeddingRequest\x1a%.embedwire.v1.CreateEmbeddingResponse0\x01\x12m\n" +
 	"\x14CreateEmbeddingUnary\x12).embedwire.v1.CreateEmbeddingUnaryRequest\x1a*.embedwire.v1.CreateEmbeddingUnaryResponse\x12\x80\x01\n" +
@@ -3814,131 +3888,133 @@ func file_embedwire_v1_embedding_proto_rawDescGZIP() []byte {
 	return file_embedwire_v1_embedding_proto_rawDescData
 }
 
-var file_embedwire_v1_embedding_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_embedwire_v1_embedding_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_embedwire_v1_embedding_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_embedwire_v1_embedding_proto_goTypes = []any{
 	(ProgressStage)(0),                        // 0: embedwire.v1.ProgressStage
 	(Truncate)(0),                             // 1: embedwire.v1.Truncate
 	(ProcessingMode)(0),                       // 2: embedwire.v1.ProcessingMode
 	(VectorEncoding)(0),                       // 3: embedwire.v1.VectorEncoding
-	(*CreateEmbeddingRequest)(nil),            // 4: embedwire.v1.CreateEmbeddingRequest
-	(*CreateEmbeddingResponse)(nil),           // 5: embedwire.v1.CreateEmbeddingResponse
-	(*EmbeddingEvent)(nil),                    // 6: embedwire.v1.EmbeddingEvent
-	(*InputProgress)(nil),                     // 7: embedwire.v1.InputProgress
-	(*CreateEmbeddingUnaryRequest)(nil),       // 8: embedwire.v1.CreateEmbeddingUnaryRequest
-	(*CreateEmbeddingUnaryResponse)(nil),      // 9: embedwire.v1.CreateEmbeddingUnaryResponse
-	(*InputEmbedding)(nil),                    // 10: embedwire.v1.InputEmbedding
-	(*CreateEmbeddingFromUploadRequest)(nil),  // 11: embedwire.v1.CreateEmbeddingFromUploadRequest
-	(*CreateEmbeddingFromUploadResponse)(nil), // 12: embedwire.v1.CreateEmbeddingFromUploadResponse
-	(*UploadChunk)(nil),                       // 13: embedwire.v1.UploadChunk
-	(*ListModelsRequest)(nil),                 // 14: embedwire.v1.ListModelsRequest
-	(*ListModelsResponse)(nil),                // 15: embedwire.v1.ListModelsResponse
-	(*Model)(nil),                             // 16: embedwire.v1.Model
-	(*TextSupport)(nil),                       // 17: embedwire.v1.TextSupport
-	(*ImageSupport)(nil),                      // 18: embedwire.v1.ImageSupport
-	(*AudioSupport)(nil),                      // 19: embedwire.v1.AudioSupport
-	(*SegmentationRange)(nil),                 // 20: embedwire.v1.SegmentationRange
-	(*Input)(nil),                             // 21: embedwire.v1.Input
-	(*TextInput)(nil),                         // 22: embedwire.v1.TextInput
-	(*ImageInput)(nil),                        // 23: embedwire.v1.ImageInput
-	(*AudioInput)(nil),                        // 24: embedwire.v1.AudioInput
-	(*Segmentation)(nil),                      // 25: embedwire.v1.Segmentation
-	(*FixedSegmentation)(nil),                 // 26: embedwire.v1.FixedSegmentation
-	(*DynamicSegmentation)(nil),               // 27: embedwire.v1.DynamicSegmentation
-	(*MediaSource)(nil),                       // 28: embedwire.v1.MediaSource
-	(*AssetSource)(nil),                       // 29: embedwire.v1.AssetSource
-	(*TaskSource)(nil),                        // 30: embedwire.v1.TaskSource
-	(*FileSource)(nil),                        // 31: embedwire.v1.FileSource
-	(*UploadSource)(nil),                      // 32: embedwire.v1.UploadSource
-	(*Vector)(nil),                            // 33: embedwire.v1.Vector
-	(*FloatValues)(nil),                       // 34: embedwire.v1.FloatValues
-	(*Segment)(nil),                           // 35: embedwire.v1.Segment
-	(*TextSegment)(nil),                       // 36: embedwire.v1.TextSegment
-	(*ImageSegment)(nil),                      // 37: embedwire.v1.ImageSegment
-	(*AudioSegment)(nil),                      // 38: embedwire.v1.AudioSegment
-	(*InputResult)(nil),                       // 39: embedwire.v1.InputResult
-	(*MediaMetadata)(nil),                     // 40: embedwire.v1.MediaMetadata
-	(*Timings)(nil),                           // 41: embedwire.v1.Timings
-	(*Failure)(nil),                           // 42: embedwire.v1.Failure
-	(*FieldViolation)(nil),                    // 43: embedwire.v1.FieldViolation
-	(*QuotaViolation)(nil),                    // 44: embedwire.v1.QuotaViolation
-	(*UpstreamError)(nil),                     // 45: embedwire.v1.UpstreamError
-	nil,                                       // 46: embedwire.v1.InputResult.InputTokensEntry
-	nil,                                       // 47: embedwire.v1.UpstreamError.RateLimitHeadersEntry
-	(*durationpb.Duration)(nil),               // 48: google.protobuf.Duration
-	(ErrorReason)(0),                          // 49: embedwire.v1.ErrorReason
+	(CacheStatus)(0),                          // 4: embedwire.v1.CacheStatus
+	(*CreateEmbeddingRequest)(nil),            // 5: embedwire.v1.CreateEmbeddingRequest
+	(*CreateEmbeddingResponse)(nil),           // 6: embedwire.v1.CreateEmbeddingResponse
+	(*EmbeddingEvent)(nil),                    // 7: embedwire.v1.EmbeddingEvent
+	(*InputProgress)(nil),                     // 8: embedwire.v1.InputProgress
+	(*CreateEmbeddingUnaryRequest)(nil),       // 9: embedwire.v1.CreateEmbeddingUnaryRequest
+	(*CreateEmbeddingUnaryResponse)(nil),      // 10: embedwire.v1.CreateEmbeddingUnaryResponse
+	(*InputEmbedding)(nil),                    // 11: embedwire.v1.InputEmbedding
+	(*CreateEmbeddingFromUploadRequest)(nil),  // 12: embedwire.v1.CreateEmbeddingFromUploadRequest
+	(*CreateEmbeddingFromUploadResponse)(nil), // 13: embedwire.v1.CreateEmbeddingFromUploadResponse
+	(*UploadChunk)(nil),                       // 14: embedwire.v1.UploadChunk
+	(*ListModelsRequest)(nil),                 // 15: embedwire.v1.ListModelsRequest
+	(*ListModelsResponse)(nil),                // 16: embedwire.v1.ListModelsResponse
+	(*Model)(nil),                             // 17: embedwire.v1.Model
+	(*TextSupport)(nil),                       // 18: embedwire.v1.TextSupport
+	(*ImageSupport)(nil),                      // 19: embedwire.v1.ImageSupport
+	(*AudioSupport)(nil),                      // 20: embedwire.v1.AudioSupport
+	(*SegmentationRange)(nil),                 // 21: embedwire.v1.SegmentationRange
+	(*Input)(nil),                             // 22: embedwire.v1.Input
+	(*TextInput)(nil),                         // 23: embedwire.v1.TextInput
+	(*ImageInput)(nil),                        // 24: embedwire.v1.ImageInput
+	(*AudioInput)(nil),                        // 25: embedwire.v1.AudioInput
+	(*Segmentation)(nil),                      // 26: embedwire.v1.Segmentation
+	(*FixedSegmentation)(nil),                 // 27: embedwire.v1.FixedSegmentation
+	(*DynamicSegmentation)(nil),               // 28: embedwire.v1.DynamicSegmentation
+	(*MediaSource)(nil),                       // 29: embedwire.v1.MediaSource
+	(*AssetSource)(nil),                       // 30: embedwire.v1.AssetSource
+	(*TaskSource)(nil),                        // 31: embedwire.v1.TaskSource
+	(*FileSource)(nil),                        // 32: embedwire.v1.FileSource
+	(*UploadSource)(nil),                      // 33: embedwire.v1.UploadSource
+	(*Vector)(nil),                            // 34: embedwire.v1.Vector
+	(*FloatValues)(nil),                       // 35: embedwire.v1.FloatValues
+	(*Segment)(nil),                           // 36: embedwire.v1.Segment
+	(*TextSegment)(nil),                       // 37: embedwire.v1.TextSegment
+	(*ImageSegment)(nil),                      // 38: embedwire.v1.ImageSegment
+	(*AudioSegment)(nil),                      // 39: embedwire.v1.AudioSegment
+	(*InputResult)(nil),                       // 40: embedwire.v1.InputResult
+	(*MediaMetadata)(nil),                     // 41: embedwire.v1.MediaMetadata
+	(*Timings)(nil),                           // 42: embedwire.v1.Timings
+	(*Failure)(nil),                           // 43: embedwire.v1.Failure
+	(*FieldViolation)(nil),                    // 44: embedwire.v1.FieldViolation
+	(*QuotaViolation)(nil),                    // 45: embedwire.v1.QuotaViolation
+	(*UpstreamError)(nil),                     // 46: embedwire.v1.UpstreamError
+	nil,                                       // 47: embedwire.v1.InputResult.InputTokensEntry
+	nil,                                       // 48: embedwire.v1.UpstreamError.RateLimitHeadersEntry
+	(*durationpb.Duration)(nil),               // 49: google.protobuf.Duration
+	(ErrorReason)(0),                          // 50: embedwire.v1.ErrorReason
 }
 var file_embedwire_v1_embedding_proto_depIdxs = []int32{
-	21, // 0: embedwire.v1.CreateEmbeddingRequest.inputs:type_name -> embedwire.v1.Input
+	22, // 0: embedwire.v1.CreateEmbeddingRequest.inputs:type_name -> embedwire.v1.Input
 	3,  // 1: embedwire.v1.CreateEmbeddingRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
-	6,  // 2: embedwire.v1.CreateEmbeddingResponse.events:type_name -> embedwire.v1.EmbeddingEvent
-	35, // 3: embedwire.v1.EmbeddingEvent.segment:type_name -> embedwire.v1.Segment
-	39, // 4: embedwire.v1.EmbeddingEvent.result:type_name -> embedwire.v1.InputResult
-	7,  // 5: embedwire.v1.EmbeddingEvent.progress:type_name -> embedwire.v1.InputProgress
+	7,  // 2: embedwire.v1.CreateEmbeddingResponse.events:type_name -> embedwire.v1.EmbeddingEvent
+	36, // 3: embedwire.v1.EmbeddingEvent.segment:type_name -> embedwire.v1.Segment
+	40, // 4: embedwire.v1.EmbeddingEvent.result:type_name -> embedwire.v1.InputResult
+	8,  // 5: embedwire.v1.EmbeddingEvent.progress:type_name -> embedwire.v1.InputProgress
 	0,  // 6: embedwire.v1.InputProgress.stage:type_name -> embedwire.v1.ProgressStage
-	21, // 7: embedwire.v1.CreateEmbeddingUnaryRequest.inputs:type_name -> embedwire.v1.Input
+	22, // 7: embedwire.v1.CreateEmbeddingUnaryRequest.inputs:type_name -> embedwire.v1.Input
 	3,  // 8: embedwire.v1.CreateEmbeddingUnaryRequest.vector_encoding:type_name -> embedwire.v1.VectorEncoding
-	10, // 9: embedwire.v1.CreateEmbeddingUnaryResponse.embeddings:type_name -> embedwire.v1.InputEmbedding
-	39, // 10: embedwire.v1.InputEmbedding.result:type_name -> embedwire.v1.InputResult
-	35, // 11: embedwire.v1.InputEmbedding.segments:type_name -> embedwire.v1.Segment
-	4,  // 12: embedwire.v1.CreateEmbeddingFromUploadRequest.request:type_name -> embedwire.v1.CreateEmbeddingRequest
-	13, // 13: embedwire.v1.CreateEmbeddingFromUploadRequest.chunk:type_name -> embedwire.v1.UploadChunk
-	6,  // 14: embedwire.v1.CreateEmbeddingFromUploadResponse.events:type_name -> embedwire.v1.EmbeddingEvent
-	16, // 15: embedwire.v1.ListModelsResponse.models:type_name -> embedwire.v1.Model
-	17, // 16: embedwire.v1.Model.text:type_name -> embedwire.v1.TextSupport
-	18, // 17: embedwire.v1.Model.image:type_name -> embedwire.v1.ImageSupport
-	19, // 18: embedwire.v1.Model.audio:type_name -> embedwire.v1.AudioSupport
+	11, // 9: embedwire.v1.CreateEmbeddingUnaryResponse.embeddings:type_name -> embedwire.v1.InputEmbedding
+	40, // 10: embedwire.v1.InputEmbedding.result:type_name -> embedwire.v1.InputResult
+	36, // 11: embedwire.v1.InputEmbedding.segments:type_name -> embedwire.v1.Segment
+	5,  // 12: embedwire.v1.CreateEmbeddingFromUploadRequest.request:type_name -> embedwire.v1.CreateEmbeddingRequest
+	14, // 13: embedwire.v1.CreateEmbeddingFromUploadRequest.chunk:type_name -> embedwire.v1.UploadChunk
+	7,  // 14: embedwire.v1.CreateEmbeddingFromUploadResponse.events:type_name -> embedwire.v1.EmbeddingEvent
+	17, // 15: embedwire.v1.ListModelsResponse.models:type_name -> embedwire.v1.Model
+	18, // 16: embedwire.v1.Model.text:type_name -> embedwire.v1.TextSupport
+	19, // 17: embedwire.v1.Model.image:type_name -> embedwire.v1.ImageSupport
+	20, // 18: embedwire.v1.Model.audio:type_name -> embedwire.v1.AudioSupport
 	1,  // 19: embedwire.v1.TextSupport.truncates:type_name -> embedwire.v1.Truncate
-	20, // 20: embedwire.v1.AudioSupport.fixed_segmentation:type_name -> embedwire.v1.SegmentationRange
-	20, // 21: embedwire.v1.AudioSupport.dynamic_segmentation:type_name -> embedwire.v1.SegmentationRange
+	21, // 20: embedwire.v1.AudioSupport.fixed_segmentation:type_name -> embedwire.v1.SegmentationRange
+	21, // 21: embedwire.v1.AudioSupport.dynamic_segmentation:type_name -> embedwire.v1.SegmentationRange
 	2,  // 22: embedwire.v1.AudioSupport.processing_modes:type_name -> embedwire.v1.ProcessingMode
-	22, // 23: embedwire.v1.Input.text:type_name -> embedwire.v1.TextInput
-	23, // 24: embedwire.v1.Input.image:type_name -> embedwire.v1.ImageInput
-	24, // 25: embedwire.v1.Input.audio:type_name -> embedwire.v1.AudioInput
+	23, // 23: embedwire.v1.Input.text:type_name -> embedwire.v1.TextInput
+	24, // 24: embedwire.v1.Input.image:type_name -> embedwire.v1.ImageInput
+	25, // 25: embedwire.v1.Input.audio:type_name -> embedwire.v1.AudioInput
 	1,  // 26: embedwire.v1.TextInput.truncate:type_name -> embedwire.v1.Truncate
-	28, // 27: embedwire.v1.ImageInput.source:type_name -> embedwire.v1.MediaSource
-	28, // 28: embedwire.v1.AudioInput.source:type_name -> embedwire.v1.MediaSource
-	25, // 29: embedwire.v1.AudioInput.segmentation:type_name -> embedwire.v1.Segmentation
+	29, // 27: embedwire.v1.ImageInput.source:type_name -> embedwire.v1.MediaSource
+	29, // 28: embedwire.v1.AudioInput.source:type_name -> embedwire.v1.MediaSource
+	26, // 29: embedwire.v1.AudioInput.segmentation:type_name -> embedwire.v1.Segmentation
 	2,  // 30: embedwire.v1.AudioInput.processing_mode:type_name -> embedwire.v1.ProcessingMode
-	26, // 31: embedwire.v1.Segmentation.fixed:type_name -> embedwire.v1.FixedSegmentation
-	27, // 32: embedwire.v1.Segmentation.dynamic:type_name -> embedwire.v1.DynamicSegmentation
-	31, // 33: embedwire.v1.MediaSource.file:type_name -> embedwire.v1.FileSource
-	32, // 34: embedwire.v1.MediaSource.upload:type_name -> embedwire.v1.UploadSource
-	29, // 35: embedwire.v1.MediaSource.asset:type_name -> embedwire.v1.AssetSource
-	30, // 36: embedwire.v1.MediaSource.task:type_name -> embedwire.v1.TaskSource
-	34, // 37: embedwire.v1.Vector.float_values:type_name -> embedwire.v1.FloatValues
-	36, // 38: embedwire.v1.Segment.text:type_name -> embedwire.v1.TextSegment
-	37, // 39: embedwire.v1.Segment.image:type_name -> embedwire.v1.ImageSegment
-	38, // 40: embedwire.v1.Segment.audio:type_name -> embedwire.v1.AudioSegment
-	33, // 41: embedwire.v1.Segment.vector:type_name -> embedwire.v1.Vector
-	33, // 42: embedwire.v1.Segment.uncertainty:type_name -> embedwire.v1.Vector
-	40, // 43: embedwire.v1.InputResult.metadata:type_name -> embedwire.v1.MediaMetadata
-	41, // 44: embedwire.v1.InputResult.timings:type_name -> embedwire.v1.Timings
-	42, // 45: embedwire.v1.InputResult.failure:type_name -> embedwire.v1.Failure
-	46, // 46: embedwire.v1.InputResult.input_tokens:type_name -> embedwire.v1.InputResult.InputTokensEntry
-	48, // 47: embedwire.v1.Timings.queue:type_name -> google.protobuf.Duration
-	48, // 48: embedwire.v1.Timings.upload:type_name -> google.protobuf.Duration
-	48, // 49: embedwire.v1.Timings.upstream:type_name -> google.protobuf.Duration
-	48, // 50: embedwire.v1.Timings.decode:type_name -> google.protobuf.Duration
-	49, // 51: embedwire.v1.Failure.reason:type_name -> embedwire.v1.ErrorReason
-	43, // 52: embedwire.v1.Failure.field_violations:type_name -> embedwire.v1.FieldViolation
-	48, // 53: embedwire.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
-	44, // 54: embedwire.v1.Failure.quota_violations:type_name -> embedwire.v1.QuotaViolation
-	45, // 55: embedwire.v1.Failure.upstream_error:type_name -> embedwire.v1.UpstreamError
-	47, // 56: embedwire.v1.UpstreamError.rate_limit_headers:type_name -> embedwire.v1.UpstreamError.RateLimitHeadersEntry
-	4,  // 57: embedwire.v1.EmbeddingService.CreateEmbedding:input_type -> embedwire.v1.CreateEmbeddingRequest
-	8,  // 58: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:input_type -> embedwire.v1.CreateEmbeddingUnaryRequest
-	11, // 59: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:input_type -> embedwire.v1.CreateEmbeddingFromUploadRequest
-	14, // 60: embedwire.v1.EmbeddingService.ListModels:input_type -> embedwire.v1.ListModelsRequest
-	5,  // 61: embedwire.v1.EmbeddingService.CreateEmbedding:output_type -> embedwire.v1.CreateEmbeddingResponse
-	9,  // 62: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:output_type -> embedwire.v1.CreateEmbeddingUnaryResponse
-	12, // 63: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:output_type -> embedwire.v1.CreateEmbeddingFromUploadResponse
-	15, // 64: embedwire.v1.EmbeddingService.ListModels:output_type -> embedwire.v1.ListModelsResponse
-	61, // [61:65] is the sub-list for method output_type
-	57, // [57:61] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	27, // 31: embedwire.v1.Segmentation.fixed:type_name -> embedwire.v1.FixedSegmentation
+	28, // 32: embedwire.v1.Segmentation.dynamic:type_name -> embedwire.v1.DynamicSegmentation
+	32, // 33: embedwire.v1.MediaSource.file:type_name -> embedwire.v1.FileSource
+	33, // 34: embedwire.v1.MediaSource.upload:type_name -> embedwire.v1.UploadSource
+	30, // 35: embedwire.v1.MediaSource.asset:type_name -> embedwire.v1.AssetSource
+	31, // 36: embedwire.v1.MediaSource.task:type_name -> embedwire.v1.TaskSource
+	35, // 37: embedwire.v1.Vector.float_values:type_name -> embedwire.v1.FloatValues
+	37, // 38: embedwire.v1.Segment.text:type_name -> embedwire.v1.TextSegment
+	38, // 39: embedwire.v1.Segment.image:type_name -> embedwire.v1.ImageSegment
+	39, // 40: embedwire.v1.Segment.audio:type_name -> embedwire.v1.AudioSegment
+	34, // 41: embedwire.v1.Segment.vector:type_name -> embedwire.v1.Vector
+	34, // 42: embedwire.v1.Segment.uncertainty:type_name -> embedwire.v1.Vector
+	41, // 43: embedwire.v1.InputResult.metadata:type_name -> embedwire.v1.MediaMetadata
+	42, // 44: embedwire.v1.InputResult.timings:type_name -> embedwire.v1.Timings
+	43, // 45: embedwire.v1.InputResult.failure:type_name -> embedwire.v1.Failure
+	47, // 46: embedwire.v1.InputResult.input_tokens:type_name -> embedwire.v1.InputResult.InputTokensEntry
+	4,  // 47: embedwire.v1.InputResult.cache_status:type_name -> embedwire.v1.CacheStatus
+	49, // 48: embedwire.v1.Timings.queue:type_name -> google.protobuf.Duration
+	49, // 49: embedwire.v1.Timings.upload:type_name -> google.protobuf.Duration
+	49, // 50: embedwire.v1.Timings.upstream:type_name -> google.protobuf.Duration
+	49, // 51: embedwire.v1.Timings.decode:type_name -> google.protobuf.Duration
+	50, // 52: embedwire.v1.Failure.reason:type_name -> embedwire.v1.ErrorReason
+	44, // 53: embedwire.v1.Failure.field_violations:type_name -> embedwire.v1.FieldViolation
+	49, // 54: embedwire.v1.Failure.retry_delay:type_name -> google.protobuf.Duration
+	45, // 55: embedwire.v1.Failure.quota_violations:type_name -> embedwire.v1.QuotaViolation
+	46, // 56: embedwire.v1.Failure.upstream_error:type_name -> embedwire.v1.UpstreamError
+	48, // 57: embedwire.v1.UpstreamError.rate_limit_headers:type_name -> embedwire.v1.UpstreamError.RateLimitHeadersEntry
+	5,  // 58: embedwire.v1.EmbeddingService.CreateEmbedding:input_type -> embedwire.v1.CreateEmbeddingRequest
+	9,  // 59: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:input_type -> embedwire.v1.CreateEmbeddingUnaryRequest
+	12, // 60: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:input_type -> embedwire.v1.CreateEmbeddingFromUploadRequest
+	15, // 61: embedwire.v1.EmbeddingService.ListModels:input_type -> embedwire.v1.ListModelsRequest
+	6,  // 62: embedwire.v1.EmbeddingService.CreateEmbedding:output_type -> embedwire.v1.CreateEmbeddingResponse
+	10, // 63: embedwire.v1.EmbeddingService.CreateEmbeddingUnary:output_type -> embedwire.v1.CreateEmbeddingUnaryResponse
+	13, // 64: embedwire.v1.EmbeddingService.CreateEmbeddingFromUpload:output_type -> embedwire.v1.CreateEmbeddingFromUploadResponse
+	16, // 65: embedwire.v1.EmbeddingService.ListModels:output_type -> embedwire.v1.ListModelsResponse
+	62, // [62:66] is the sub-list for method output_type
+	58, // [58:62] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_embedwire_v1_embedding_proto_init() }
@@ -3996,7 +4072,7 @@ func file_embedwire_v1_embedding_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_embedwire_v1_embedding_proto_rawDesc), len(file_embedwire_v1_embedding_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,

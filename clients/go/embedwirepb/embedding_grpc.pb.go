@@ -40,7 +40,8 @@ const (
 // are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. The trailers
 // `server-timing` (in the format of W3C Server Timing: `queue`, `upload`, `upstream` and `decode`,
 // each in milliseconds) and `embedwire-attempts` (upstream requests) have the sums over all inputs,
-// which run concurrently. A request MAY have `x-upstream-api-key`, the caller's own key for the
+// which run concurrently. If results are reused, `embedwire-cache` counts the inputs by CacheStatus,
+// for instance "hit=2, miss=1". A request MAY have `x-upstream-api-key`, the caller's own key for the
 // upstream. A server that does not accept such keys returns INVALID_ARGUMENT.
 //
 // Status: a fault of the whole request ends the call before any event. With one input, the failure
@@ -145,7 +146,8 @@ func (c *embeddingServiceClient) ListModels(ctx context.Context, in *ListModelsR
 // are replaced). The trailers return it, and name the upstream in `embedwire-upstream`. The trailers
 // `server-timing` (in the format of W3C Server Timing: `queue`, `upload`, `upstream` and `decode`,
 // each in milliseconds) and `embedwire-attempts` (upstream requests) have the sums over all inputs,
-// which run concurrently. A request MAY have `x-upstream-api-key`, the caller's own key for the
+// which run concurrently. If results are reused, `embedwire-cache` counts the inputs by CacheStatus,
+// for instance "hit=2, miss=1". A request MAY have `x-upstream-api-key`, the caller's own key for the
 // upstream. A server that does not accept such keys returns INVALID_ARGUMENT.
 //
 // Status: a fault of the whole request ends the call before any event. With one input, the failure

@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 OF_RESULT = [
     *("model_name", "dimensions", "segment_count", "input_url", "input_filename", "truncated", "media_duration_sec"),
-    *("attempts", "upstream", "input_tokens", "upstream_task_id"),
+    *("attempts", "upstream", "input_tokens", "upstream_task_id", "cache_status"),
 ]
 SOURCES = ("url", "path", "asset_id", "task_id")
 

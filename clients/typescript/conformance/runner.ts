@@ -229,6 +229,7 @@ function written(event: Event): object {
       upstream: event.upstream,
       input_tokens: event.inputTokens,
       upstream_task_id: event.upstreamTaskId,
+      cache_status: event.cacheStatus ?? null,
       failure: event.failure ? facts(event.failure) : null,
     },
   };

@@ -43,6 +43,7 @@ export type {
 } from "./inputs.js";
 export {
   type AudioSupport,
+  type CacheStatus,
   Embedding,
   type Event,
   type ImageSupport,

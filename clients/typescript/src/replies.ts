@@ -5,6 +5,7 @@ import { type EmbedwireError, errorOf, invalidResponse } from "./errors.js";
 import * as pb from "./generated/embedwire/v1/embedding_pb.js";
 import {
   type AudioSupport,
+  type CacheStatus,
   Embedding,
   type Event,
   type Modality,
@@ -29,6 +30,12 @@ const STAGES: Record<number, Stage> = {
   [pb.ProgressStage.UPLOADING]: "uploading",
   [pb.ProgressStage.PREPARING]: "preparing",
   [pb.ProgressStage.PROCESSING]: "processing",
+};
+const CACHE_STATUSES: Record<number, CacheStatus | undefined> = {
+  [pb.CacheStatus.UNSPECIFIED]: undefined,
+  [pb.CacheStatus.HIT]: "hit",
+  [pb.CacheStatus.COALESCED]: "coalesced",
+  [pb.CacheStatus.MISS]: "miss",
 };
 const PROCESSING_MODES: Record<number, string> = {
   [pb.ProcessingMode.SYNC]: "sync",
@@ -213,5 +220,6 @@ function result(message: pb.InputResult, requestId: string): Result {
     // Numbers of tokens are far below 2^53, so numbers are exact.
     inputTokens: Object.fromEntries(Object.entries(message.inputTokens).map(([kind, count]) => [kind, Number(count)])),
     upstreamTaskId: message.upstreamTaskId,
+    cacheStatus: message.cacheStatus in CACHE_STATUSES ? CACHE_STATUSES[message.cacheStatus] : "unknown",
   };
 }

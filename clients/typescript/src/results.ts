@@ -5,6 +5,12 @@ import { type Failure, errorOf } from "./errors.js";
 /** Modality of a segment; "unknown" is one that this version of the client does not know. */
 export type Modality = "text" | "image" | "audio" | "unknown";
 
+/**
+ * Whether the server reused a result: "hit", from its cache; "coalesced", from the upstream request of an identical input
+ * in flight; "miss", neither; "unknown" is one that this version of the client does not know.
+ */
+export type CacheStatus = "hit" | "coalesced" | "miss" | "unknown";
+
 /** Stage of an input; "unknown" is one that this version of the client does not know. */
 export type Stage = "uploading" | "preparing" | "processing" | "unknown";
 
@@ -86,6 +92,8 @@ export interface Result {
   readonly inputTokens: Readonly<Record<string, number>>;
   /** Identifier of the upstream's task; empty if there was none. */
   readonly upstreamTaskId: string;
+  /** Whether the server reused a result; undefined if it does not reuse results of such inputs. */
+  readonly cacheStatus?: CacheStatus | undefined;
 }
 
 /** A new stage of one input, before its first segment, if the upstream processes it as an asset or as a task. */

@@ -97,12 +97,17 @@ describe("the default deadline", () => {
 });
 
 describe("a result", () => {
-  it("has numbers of tokens, the task, the scope, and an uncertainty in a separate buffer", async () => {
+  it("has numbers of tokens, the task, the cache status, the scope, and an uncertainty in a separate buffer", async () => {
     const floats = (...values: number[]) => Buffer.from(Float32Array.of(...values).buffer);
     const vector = { dimensions: 2, form: { case: "float32Le", value: floats(1, 2) } } as const;
     const uncertainty = { dimensions: 2, form: { case: "float32Le", value: floats(0.5, 0.25) } } as const;
     const modality = { case: "audio", value: { embeddingOption: "audio", embeddingScope: "asset" } } as const;
-    const ended = { segmentCount: 1, inputTokens: { audio: 9007199254740991n }, upstreamTaskId: "t-1" };
+    const ended = {
+      segmentCount: 1,
+      inputTokens: { audio: 9007199254740991n },
+      upstreamTaskId: "t-1",
+      cacheStatus: pb.CacheStatus.HIT,
+    };
     const answer = (call: CreateCall) => {
       assert.deepEqual([call.request.dimensions, call.request.includeUncertainty], [2, true]);
       const segment = { event: { case: "segment", value: { vector, uncertainty, modality } } } as const;
@@ -114,6 +119,7 @@ describe("a result", () => {
     const options = { dimensions: 2, includeUncertainty: true };
     const found = await server.client.embed("m", { audio: { taskId: "t-1" } }, options);
     assert.deepEqual([found.result.inputTokens, found.result.upstreamTaskId], [{ audio: 9007199254740991 }, "t-1"]);
+    assert.equal(found.result.cacheStatus, "hit");
     const [segment] = found.segments;
     assert.equal(segment?.embeddingScope, "asset");
     assert.deepEqual(segment.uncertainty, Float32Array.of(0.5, 0.25));

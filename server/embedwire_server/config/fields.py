@@ -20,6 +20,7 @@ from pydantic import (
 from embedwire_server.core.address import parse_address
 
 MAX_COUNT = 1 << 53  # largest exact integer of a metric
+MIB = 1 << 20
 
 
 _MAX_SECONDS = 1e9  # 30 years; within the range of clocks and timers

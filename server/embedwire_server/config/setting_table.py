@@ -108,6 +108,7 @@ ALL: Mapping[str, Setting] = {setting.name: setting for setting in _declared(Set
 BY_KEY: Mapping[str, Setting] = {setting.key: setting for setting in ALL.values()}
 RELOADABLE = tuple(setting for setting in ALL.values() if setting.has(RELOADED))
 SHARED = tuple(setting for setting in ALL.values() if setting.has(DIVIDED))
+RATE_LIMITS = tuple(setting for setting in ALL.values() if setting.path[0] == "rate_limits")
 
 
 def nested(values: Mapping[str, object]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from embedwire_server.config.fields import (
     DIVIDED,
     DURATION,
     MAX_COUNT,
+    MIB,
     RELOADED,
     ByteCount,
     Count,
@@ -29,6 +30,7 @@ from embedwire_server.config.fields import (
     PositiveDuration,
     ValueName,
 )
+from embedwire_server.config.store_settings import CacheSettings, QuotaSettings
 from embedwire_server.core import proxies
 from embedwire_server.core.address import Address, parse_base_url
 from embedwire_server.core.inputs import Limits
@@ -37,7 +39,6 @@ from embedwire_server.core.proxies import Proxy
 
 SANDBOX = "sandbox"
 TWELVELABS_URL = "https://api.twelvelabs.io/v1.3"
-MIB = 1 << 20
 MAX_UPLOAD_BYTES = 4 << 30  # the most that the upstream accepts for audio
 MIN_WORKER_MEMORY = 128  # MiB; a new worker needs up to 100
 
@@ -214,7 +215,9 @@ class WorkersSettings(Group):
     """The worker processes."""
 
     count: Count = Field(
-        default=1, description="number of worker processes; process-wide limits are divided among them"
+        default=1,
+        description="number of worker processes; they share rate_limits, other process-wide limits are divided among "
+        "them",
     )
     timeout: LongDuration = Field(
         default=30.0, description="kill and replace a worker whose event loop does not respond for this long"
@@ -307,7 +310,7 @@ class RetrySettings(Group):
     )
 
 
-_Limit = Annotated[Count | None, RELOADED, DIVIDED]
+_Limit = Annotated[Count | None, RELOADED]
 _OF_PLAN = "rate limit of the upstream plan; unset: no limit"
 _OF_MEDIA = "rate limit of the upstream plan, in minutes of audio; unset: no limit"
 
@@ -387,6 +390,8 @@ class Settings(Group):
     assets: AssetsSettings = Field(default_factory=AssetsSettings)
     retry: RetrySettings = Field(default_factory=RetrySettings)
     rate_limits: RateLimitSettings = Field(default_factory=RateLimitSettings)
+    quota: QuotaSettings = Field(default_factory=QuotaSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
     request_limits: RequestLimits = Field(default_factory=RequestLimits)
     models: Annotated[tuple[Model, ...], RELOADED] = Field(
         default=(), description="additional models, in the file only"
@@ -401,6 +406,14 @@ class Settings(Group):
         version = self.upstream.api_version
         rows = (*BUILT_IN, *self.models)
         return ModelTable(rows if version == "auto" else [row.on(ApiVersion(version)) for row in rows])
+
+    @property
+    def rate_limit_shares(self) -> int:
+        """Number of workers of all replicas, which share the rate limits.
+
+        Each uses this part of them while the usage of the others is unknown.
+        """
+        return (self.quota.replicas or 1) * self.workers.count
 
     @property
     def limits(self) -> Limits:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from embedwire_server.auth.tokens import Authenticator
 from embedwire_server.config.per_worker import shared
-from embedwire_server.config.setting_table import ALL
+from embedwire_server.config.setting_table import ALL, RATE_LIMITS
 from embedwire_server.config.settings import TWELVELABS_URL, Settings
 from embedwire_server.core.address import LAST_PORT, Address, is_path
 from embedwire_server.core.models import BUILT_IN
@@ -55,6 +55,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _of_places(settings)
     yield from _of_access(settings)
     yield from _of_workers(settings)
+    yield from _of_quota(settings)
 
 
 def _of_models(settings: Settings) -> Iterator[Conflict]:
@@ -119,3 +120,19 @@ def _of_workers(settings: Settings) -> Iterator[Conflict]:
         last = port + workers - 1
         fault = f"each worker needs a metrics port of its own, and {port} to {last} exceed {LAST_PORT}"
         yield ("metrics_listen", "workers"), f"{fault}: lower --workers or the port of --metrics-listen"
+
+
+def _of_quota(settings: Settings) -> Iterator[Conflict]:
+    quota, shares = settings.quota, settings.rate_limit_shares
+    for setting in RATE_LIMITS:
+        amount = setting.of(settings)
+        if amount is not None and amount < shares:
+            least = f"must be at least {shares}, the number of workers of all replicas"
+            fault = (
+                f"{least}: each uses its part of it while it cannot reach the others; raise it, or use fewer workers"
+            )
+            yield (setting.name, "workers", "quota_replicas"), fault
+    if quota.store is not None and quota.replicas is None:
+        yield ("quota_replicas", "quota_store"), "set --quota-replicas to the number of replicas"
+    if quota.store is None and quota.replicas is not None:
+        yield ("quota_store", "quota_replicas"), "needs --quota-store: without it, replicas share nothing"

@@ -28,7 +28,7 @@ Messages are sent to callers: they contain no secret, no path and no text of an 
 
 import dataclasses
 import enum
-from typing import Literal
+from typing import Literal, Self
 
 from embedwire_server.core.failure_causes import WORDS, Cause
 
@@ -140,6 +140,12 @@ class GatewayError(Exception):
             self.violations = (Violation(path, self.message),)
         if not self.message.startswith(path):
             self.message = f"{path}: {self.message}"
+
+    def __copy__(self) -> Self:
+        """Return the failure for another caller, without its traceback, cause and context."""
+        copied = type(self).__new__(type(self), *self.args)
+        copied.__dict__.update(self.__dict__)
+        return copied
 
     def __repr__(self) -> str:
         """Return the type and reason, without the message, which may quote the upstream and so the caller."""

@@ -212,6 +212,11 @@ class EmbedRequest:
     has_uncertainty: bool = False
     totals: Totals = dataclasses.field(default_factory=Totals)
 
+    @property
+    def tenant(self) -> str:
+        """Name of the caller's token; empty without one."""
+        return self.quota.name if self.quota is not None else ""
+
     def input_path(self, index: int) -> str:
         """Return the path of an input from the message of the call, for instance "inputs[2].audio"."""
         return f"{self.path}inputs[{index}].{self.inputs[index].modality}"

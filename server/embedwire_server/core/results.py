@@ -39,3 +39,11 @@ class Stage(enum.Enum):
     UPLOADING = "uploading"
     PREPARING = "preparing"
     PROCESSING = "processing"
+
+
+class CacheStatus(enum.StrEnum):
+    """How the result of an input came about, if results are cached or requests are coalesced."""
+
+    HIT = "hit"  # from the cache
+    COALESCED = "coalesced"  # from the upstream request of an identical input that was in flight
+    MISS = "miss"  # from an upstream request of its own

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from embedwire_server.core.results import CacheStatus
+
 
 @dataclasses.dataclass(slots=True)
 class Totals:
@@ -19,6 +21,7 @@ class Totals:
         upstream: waiting for the upstream.
         decode: decoding responses.
         upstream_trace_id: the upstream's identifier of the last request; empty if it sent none.
+        cache: number of inputs by cache status; only those that have one.
     """
 
     modalities: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -30,8 +33,14 @@ class Totals:
     upstream: float = 0.0
     decode: float = 0.0
     upstream_trace_id: str = ""
+    cache: dict[CacheStatus, int] = dataclasses.field(default_factory=dict)
 
     @property
     def inputs(self) -> int:
         """Number of inputs that were begun."""
         return sum(self.modalities.values())
+
+    @property
+    def cache_text(self) -> str:
+        """The numbers of `cache`, for instance "hit=2, miss=1"; empty if no input has a status."""
+        return ", ".join(f"{status}={self.cache[status]}" for status in CacheStatus if status in self.cache)

@@ -105,6 +105,7 @@ class Gateway:
             request.upstream_key,
             request.caller,
             request.has_uncertainty,
+            tenant=request.tenant,
             queue=queued,
             began=asyncio.get_running_loop().time() - queued,
         )
@@ -139,6 +140,8 @@ class Gateway:
             metrics.overhead_seconds.labels(modality).observe(max(0.0, time.perf_counter() - began - others))
             metrics.inputs.labels(modality, call.model.name, reason).inc()
             metrics.segments.labels(modality, call.model.name).inc(call.segments)
+            if call.cache_status is not None:
+                metrics.cache_inputs.labels(modality, call.cache_status).inc()
 
     async def _outcome(self, call: EmbedCall, reply: Reply) -> ReplySummary | GatewayError:
         """Embed one input, and return its failure instead of raising it: the other inputs continue."""

@@ -13,9 +13,11 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from embedwire_server import __version__
 from embedwire_server.core.models import Modality
+from embedwire_server.observability.cache_metrics import CacheMetrics
 from embedwire_server.observability.counters import CounterFamily, HistogramFamily
 from embedwire_server.observability.log_collector import LogCollector
 from embedwire_server.observability.recent_calls import RecentCalls
+from embedwire_server.observability.store_metrics import StoreMetrics
 
 OTHER_MODEL = "other"
 REPLACEMENT_REASONS = ("age", "ended", "hung", "memory")
@@ -27,7 +29,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 _OVERHEAD_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 
-class Metrics:
+class Metrics(StoreMetrics, CacheMetrics):
     """All metrics of a server.
 
     Args:
@@ -53,6 +55,8 @@ class Metrics:
         self._admission(registry)
         self._retries(registry)
         self._pacing(registry)
+        self._cache(registry)
+        self._stores(registry, histogram)
         Gauge(
             "embedwire_upstream_info", "Configured upstream; the value is 1.", ("upstream",), registry=registry
         ).labels(upstream).set(1)
@@ -253,4 +257,13 @@ class Metrics:
             "embedwire_rate_limit_remaining",
             "What a rate limit still allows now, by limit (upstream: by its last response).",
             limit,
+        )
+
+    def quota_shared(self) -> Gauge:
+        """Add the gauge of a server with a quota store."""
+        return Gauge(
+            "embedwire_quota_shared",
+            "Use of the quota store: 1 while servers share the rate limits, 0 while each uses its part of them; only "
+            "with a store.",
+            registry=self.registry,
         )

@@ -1,6 +1,7 @@
 """Readiness of the server: the checks that the gRPC health service, `/readyz` and the status page report."""
 
 import enum
+from collections.abc import Mapping
 
 
 class Check(enum.StrEnum):
@@ -16,6 +17,7 @@ class Readiness:
     """The failed checks. The event loop changes them; any thread may read them."""
 
     def __init__(self) -> None:
+        self._notes: dict[str, str] = {}
         self._failed: dict[Check, str] = {Check.GRPC: "the gRPC server has not started"}
 
     @property
@@ -35,6 +37,15 @@ class Readiness:
     def succeed(self, check: Check) -> None:
         """Let a check pass."""
         self._failed.pop(check, None)
+
+    def note(self, name: str, text: str) -> None:
+        """Show a state that does not concern readiness."""
+        self._notes = {**self._notes, name: text}  # a new one: other threads iterate
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """The notes by name."""
+        return self._notes
 
     def results(self) -> dict[Check, str]:
         """Return the reason of the failure of each check, empty if it passes."""

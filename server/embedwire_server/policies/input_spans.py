@@ -81,6 +81,8 @@ def _of_end(call: EmbedCall, first: float) -> dict[str, str | int | float]:
     known |= {name: round(seconds, 6) for name, seconds in times.items() if seconds}
     if call.upstream:
         known["gen_ai.provider.name"] = call.upstream
+    if call.cache_status is not None:
+        known["embedwire.cache_status"] = call.cache_status.value
     if call.task_id:
         known["embedwire.task_id"] = call.task_id
     return known

@@ -2,7 +2,8 @@
 
 The supervisor reserves the port, runs the sandbox if it is configured, spawns the workers, kills those that hang,
 restarts those that end, replaces those that are too old or too large, and drains all. It takes no calls itself.
-Workers share only the port, the sandbox and the configured limits, of which each has its share.
+Workers share the port, the sandbox, and the rate limits, whose usage the supervisor keeps. Of the other limits, each
+has its share.
 """
 
 import asyncio
@@ -15,11 +16,14 @@ from typing import Any, Self
 import structlog
 
 from embedwire_server.assembly import embedded_sandbox
+from embedwire_server.config.fields import MIB
 from embedwire_server.config.per_worker import worker_share
 from embedwire_server.config.setting_table import changed
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.settings import Settings
+from embedwire_server.policies.rate_limit.local_store import LocalQuotaStore
 from embedwire_server.process.port_reservation import reserve_port
-from embedwire_server.process.worker import START_TIMEOUT, Timeouts, Worker
+from embedwire_server.process.worker import Common, Worker
+from embedwire_server.process.worker_lifespan import START_TIMEOUT, Timeouts
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +45,7 @@ class Supervisor:
         self._is_current = True  # False after a reload with invalid settings
         self._timeouts = Timeouts(settings.workers.timeout, start_timeout)
         self._sandbox_url: str | None = None
+        self._quota = LocalQuotaStore()
         self._workers: list[Worker] = []
         self._others: set[Worker] = set()  # successors that do not serve yet, and workers that drain for them
         self._replacements: list[collections.Counter[str]] = [
@@ -99,9 +104,8 @@ class Supervisor:
 
     async def _spawn(self, index: int, replacements: Mapping[str, int], *, has_metrics: bool = True) -> Worker:
         settings = worker_share(self._settings, index)
-        worker = await Worker.spawn(
-            index, settings, self._sandbox_url, self._timeouts, replacements, has_metrics=has_metrics
-        )
+        common = Common(self._timeouts, self._sandbox_url, self._quota)
+        worker = await Worker.spawn(index, settings, common, replacements, has_metrics=has_metrics)
         self._renew(worker)  # the settings may have changed during the spawn
         return worker
 

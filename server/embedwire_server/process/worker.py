@@ -20,35 +20,32 @@ import structlog
 
 from embedwire_server.config.settings import Settings
 from embedwire_server.observability import logs
+from embedwire_server.policies.rate_limit.local_store import LocalQuotaStore
 from embedwire_server.process import worker_main
+from embedwire_server.process.quota_server import QuotaServer
 from embedwire_server.process.worker_channel import Channel
-from embedwire_server.process.worker_lifespan import Lifespan
+from embedwire_server.process.worker_lifespan import Lifespan, Timeouts
 from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
 
 log = structlog.get_logger(__name__)
-
-START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
 
 _SPAWN = multiprocessing.get_context("spawn")  # gRPC and its threads do not survive a fork
 _POLL_SECONDS = 0.02
 _RETIRE_SECONDS = 5.0  # for a worker to close two ports
 
 
-class Timeouts(NamedTuple):
-    """Heartbeat timeouts, after which a worker counts as hung.
+class Common(NamedTuple):
+    """What all workers have in common.
 
     Attributes:
-        silence: seconds without a heartbeat.
-        start: seconds from the spawn to the first heartbeat.
+        timeouts: when a worker counts as hung.
+        sandbox_url: URL of the supervisor's sandbox, if there is one.
+        quota: usage of the rate limits by all workers.
     """
 
-    silence: float
-    start: float = START_TIMEOUT
-
-    @property
-    def heartbeat(self) -> float:
-        """Seconds between two heartbeats, so short that a single late one does not matter."""
-        return min(1.0, self.silence / 10)
+    timeouts: Timeouts
+    sandbox_url: str | None
+    quota: LocalQuotaStore
 
 
 class Worker:
@@ -59,14 +56,15 @@ class Worker:
         index: int,
         channel: Channel,
         process: multiprocessing.process.BaseProcess,
-        timeouts: Timeouts,
+        common: Common,
         lifespan: Lifespan,
     ) -> None:
         self.index = index
         self._channel = channel
+        self._quota = QuotaServer(common.quota, channel)
         self._process = process
         self._began = time.monotonic()
-        self._timeouts = timeouts
+        self._timeouts = common.timeouts
         self._silent_intervals = 0
         self._has_begun = False
         self._lifespan = lifespan
@@ -78,12 +76,11 @@ class Worker:
         self._ending = asyncio.create_task(self._follow())
 
     @classmethod
-    async def spawn(  # noqa: PLR0913 - what a worker is made of
+    async def spawn(
         cls,
         index: int,
         settings: Settings,
-        sandbox_url: str | None,
-        timeouts: Timeouts,
+        common: Common,
         replacements: Mapping[str, int],
         *,
         has_metrics: bool = True,
@@ -93,8 +90,7 @@ class Worker:
         Args:
             index: its number, from 0.
             settings: its share of the settings.
-            sandbox_url: the URL of the supervisor's sandbox, if there is one.
-            timeouts: when it counts as hung.
+            common: what all workers have.
             replacements: how many workers it has replaced, by the reason.
             has_metrics: whether it serves its metrics from the start, and not only after `serve_metrics`.
 
@@ -109,9 +105,9 @@ class Worker:
             except OSError:
                 await channel.aclose()
                 raise
-        channel.send(Start(settings, sandbox_url, timeouts.heartbeat, replacements, has_metrics))
+        channel.send(Start(settings, common.sandbox_url, common.timeouts.heartbeat, replacements, has_metrics))
         log.info("a worker starts", worker=index, pid=process.pid)
-        return cls(index, channel, process, timeouts, Lifespan.of(settings))
+        return cls(index, channel, process, common, Lifespan.of(settings))
 
     @property
     def pid(self) -> int | None:
@@ -197,6 +193,9 @@ class Worker:
                     self.memory = message.memory
                 elif isinstance(message, Retired):
                     self._retired.set()
+                else:
+                    await self._quota.handle(message)
+        await self._quota.release()
         self._retired.set()
         await self._channel.aclose()
         while (status := self._process.exitcode) is None:  # noqa: ASYNC110 - join blocks on one that hangs at its exit

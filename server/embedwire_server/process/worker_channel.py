@@ -11,6 +11,7 @@ import struct
 from typing import Self
 
 _LENGTH = struct.Struct("!I")
+_MAX_BACKLOG = 256 << 10  # bytes that the kernel has not accepted
 
 
 class Channel:
@@ -26,9 +27,12 @@ class Channel:
         return cls(*await asyncio.open_unix_connection(sock=end))
 
     @property
-    def is_idle(self) -> bool:
-        """Whether it is open, and the kernel has accepted all that was sent."""
-        return not self._writer.is_closing() and self._writer.transport.get_write_buffer_size() == 0
+    def has_room(self) -> bool:
+        """Whether it is open, and the peer has read nearly all that was sent.
+
+        Messages that may be lost are sent only then, so that a peer that does not read fills no memory.
+        """
+        return not self._writer.is_closing() and self._writer.transport.get_write_buffer_size() < _MAX_BACKLOG
 
     def send(self, message: object) -> None:
         """Send a message without waiting; it is lost if the peer has ended."""

@@ -1,12 +1,31 @@
-"""Lifespan of a worker: the age and memory at which it is replaced."""
+"""Lifespan of a worker: the silence after which it is killed, the age and memory at which it is replaced."""
 
 import math
 import random
 from typing import NamedTuple, Self
 
-from embedwire_server.config.settings import MIB, Settings
+from embedwire_server.config.fields import MIB
+from embedwire_server.config.settings import Settings
 
+START_TIMEOUT = 60.0  # seconds from the spawn to the first heartbeat: Python has to start and to import
 LIFESPAN_JITTER = 0.1  # the fraction by which the limits are lowered at most
+
+
+class Timeouts(NamedTuple):
+    """Heartbeat timeouts, after which a worker counts as hung.
+
+    Attributes:
+        silence: seconds without a heartbeat.
+        start: seconds from the spawn to the first heartbeat.
+    """
+
+    silence: float
+    start: float = START_TIMEOUT
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two heartbeats, so short that a single late one does not matter."""
+        return min(1.0, self.silence / 10)
 
 
 class Lifespan(NamedTuple):

@@ -21,7 +21,16 @@ from embedwire_server.observability import logs
 from embedwire_server.observability.resource_monitor import resident_memory
 from embedwire_server.process import runner
 from embedwire_server.process.worker_channel import Channel
-from embedwire_server.process.worker_messages import Heartbeat, Report, Retire, Retired, ServeMetrics, Start
+from embedwire_server.process.worker_messages import (
+    Heartbeat,
+    LeaseReply,
+    Report,
+    Retire,
+    Retired,
+    ServeMetrics,
+    Start,
+)
+from embedwire_server.process.worker_quota import SupervisorQuotaStore
 
 log = structlog.get_logger(__name__)
 
@@ -49,20 +58,24 @@ async def _serving(index: int, end: socket.socket, log_file: int | None) -> Asyn
             raise TypeError("the first message is not Start")
         logs.configure(start.settings.log.level, start.settings.log.format, log_file, worker=index)
         _run_beside(stack, _send_heartbeats(channel, start.heartbeat))
+        quota = SupervisorQuotaStore(channel)
         app = App(
             start.settings,
             sandbox_url=start.sandbox_url,
             shares_port=True,
             has_metrics=start.has_metrics,
             replacements=start.replacements,
+            quota_store=quota if start.settings.quota.store is None else None,
         )
+        others = asyncio.Queue[object]()
+        _run_beside(stack, _receive(channel, quota, others))  # also during the start and the drain
         try:
             await stack.enter_async_context(app)
         except (OSError, RuntimeError) as error:
             channel.send(Report(fault=runner.reason_of(error)))
             raise
         channel.send(Report(metrics_url=app.metrics_url))
-        _run_beside(stack, _handle_messages(channel, app))
+        _run_beside(stack, _handle_messages(others, channel, app))
         yield
 
 
@@ -72,27 +85,37 @@ def _run_beside(stack: contextlib.AsyncExitStack, work: Coroutine[None, None, No
 
 async def _send_heartbeats(channel: Channel, interval: float) -> None:
     while True:
-        if channel.is_idle:  # else heartbeats fill the memory while the supervisor is stopped
+        if channel.has_room:  # else heartbeats fill the memory while the supervisor is stopped
             channel.send(Heartbeat(resident_memory()))
         await asyncio.sleep(interval)
 
 
-async def _handle_messages(channel: Channel, app: App) -> None:
-    """Handle the supervisor's messages.
+async def _receive(channel: Channel, quota: SupervisorQuotaStore, others: asyncio.Queue[object]) -> None:
+    """Receive the supervisor's messages; pass those for the quota store on immediately."""
+    with contextlib.suppress(EOFError):
+        while True:
+            message = await channel.receive()
+            if isinstance(message, LeaseReply):
+                quota.receive(message)
+            else:
+                others.put_nowait(message)
+
+
+async def _handle_messages(messages: asyncio.Queue[object], channel: Channel, app: App) -> None:
+    """Handle the supervisor's other messages while the server runs.
 
     Reloads and the start of the metrics run as callbacks of the event loop: an exception is logged and does not end
     this.
     """
     loop = asyncio.get_running_loop()
-    with contextlib.suppress(EOFError):
-        while True:
-            message = await channel.receive()
-            if message is None or isinstance(message, Settings):
-                loop.call_soon(app.reload, message)
-            elif isinstance(message, ServeMetrics):
-                loop.call_soon(_serve_metrics, app)
-            elif isinstance(message, Retire):
-                await _retire(channel, app)
+    while True:
+        message = await messages.get()
+        if message is None or isinstance(message, Settings):
+            loop.call_soon(app.reload, message)
+        elif isinstance(message, ServeMetrics):
+            loop.call_soon(_serve_metrics, app)
+        elif isinstance(message, Retire):
+            await _retire(channel, app)
 
 
 async def _retire(channel: Channel, app: App) -> None:

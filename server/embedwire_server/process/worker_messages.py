@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from embedwire_server.config.settings import Settings
+from embedwire_server.core.models import Modality
+from embedwire_server.policies.rate_limit.store import Demand, Lease
 
 
 class Heartbeat(NamedTuple):
@@ -39,3 +41,39 @@ class Retired(NamedTuple):
 
 class ServeMetrics(NamedTuple):
     """Serve the metrics: their port is free."""
+
+
+class LeaseRequest(NamedTuple):
+    """A worker asks for permits.
+
+    Attributes:
+        number: number of the request, for the reply.
+        demand: what it asks for. Times are CLOCK_MONOTONIC, which is the same in all processes of a machine.
+        expires: when it stops waiting for the reply.
+    """
+
+    number: int
+    demand: Demand
+    expires: float
+
+
+class LeaseReply(NamedTuple):
+    """The reply to the request of this number."""
+
+    number: int
+    lease: Lease
+
+
+class Settlement(NamedTuple):
+    """A worker returns permits of a lease, and corrects its minutes of media by a difference."""
+
+    lease: Lease
+    unused: int
+    minutes: float
+
+
+class UpstreamBackOff(NamedTuple):
+    """The upstream has asked a worker to wait."""
+
+    modality: Modality
+    seconds: float

@@ -24,6 +24,7 @@ UPSTREAM_KEY = "x-upstream-api-key"
 AUTHORIZATION_KEY = "authorization"
 UPSTREAM_NAME_KEY = "embedwire-upstream"
 ATTEMPTS_KEY = "embedwire-attempts"
+CACHE_KEY = "embedwire-cache"
 # In milliseconds, in the format of W3C Server Timing.
 TIMING_KEY = "server-timing"
 HALF_CLOSE_SECONDS = 0.05
@@ -86,8 +87,11 @@ class Call(CallScope):
             self.token, self.caller = token, (token.name, self.caller[1])
 
     def trailers(self) -> tuple[tuple[str, str], ...]:
-        """Return the trailers of every call: request id and upstream; times and attempts of EmbeddingService."""
-        found = ((REQUEST_ID_KEY, self.request_id), (UPSTREAM_NAME_KEY, self.upstream))
+        """Return the trailers of every call: request id and upstream.
+
+        Those of EmbeddingService also have times and attempts, and the cache status of inputs that have one.
+        """
+        found: tuple[tuple[str, str], ...] = ((REQUEST_ID_KEY, self.request_id), (UPSTREAM_NAME_KEY, self.upstream))
         if not self.is_ours:
             return found
         totals = self.totals
@@ -95,7 +99,8 @@ class Call(CallScope):
             f"queue;dur={totals.queue * 1e3:.3f}, upload;dur={totals.upload * 1e3:.3f}, "
             f"upstream;dur={totals.upstream * 1e3:.3f}, decode;dur={totals.decode * 1e3:.3f}"
         )
-        return (*found, (TIMING_KEY, timing), (ATTEMPTS_KEY, str(totals.attempts)))
+        found = (*found, (TIMING_KEY, timing), (ATTEMPTS_KEY, str(totals.attempts)))
+        return (*found, (CACHE_KEY, totals.cache_text)) if totals.cache else found
 
 
 def _ignore() -> None:

@@ -14,7 +14,8 @@ from embedwire_server.rpc.handlers import Context, Handler
 # Arrivals have stopped after this many polls in a row without one: longer than a busy process needs to accept calls
 # that have arrived, and than most clients that balance over replicas stay with the other replicas.
 QUIET_POLLS = 15
-LONGEST_HOLD_POLLS = 50  # clients that do not wait for replies never pause
+# For callers whose calls to other replicas take a second. Clients that do not wait for replies never pause.
+LONGEST_HOLD_POLLS = 150
 POLL_SECONDS = 0.01
 LONGEST_PAUSE_SECONDS = 5.0  # of late polls: the machine is too busy to wait for
 

@@ -8,7 +8,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from embedwire_server.core.errors import GatewayError
 from embedwire_server.core.inputs import Limits
 from embedwire_server.core.models import AudioRules, Modality, Model
-from embedwire_server.core.results import ReplySummary, Segment, Stage
+from embedwire_server.core.results import CacheStatus, ReplySummary, Segment, Stage
 from embedwire_server.rpc import durations, error_details
 from embedwire_server.upstreams.base import EmbedCall
 
@@ -61,6 +61,8 @@ def write_result(
     message.attempts = call.attempts
     message.upstream = call.upstream
     message.upstream_task_id = call.task_id
+    if call.cache_status is not None:
+        message.cache_status = _CACHE_STATUSES[call.cache_status]
     _write_timings(message.timings, call)
     if failure is not None:
         message.failure.CopyFrom(error_details.failure_message(failure))
@@ -87,6 +89,11 @@ def write_progress(message: pb.InputProgress, call: EmbedCall, stage: Stage) -> 
     message.upstream_task_id = call.task_id
 
 
+_CACHE_STATUSES = {
+    CacheStatus.HIT: pb.CACHE_STATUS_HIT,
+    CacheStatus.COALESCED: pb.CACHE_STATUS_COALESCED,
+    CacheStatus.MISS: pb.CACHE_STATUS_MISS,
+}
 _STAGES = {
     Stage.UPLOADING: pb.PROGRESS_STAGE_UPLOADING,
     Stage.PREPARING: pb.PROGRESS_STAGE_PREPARING,

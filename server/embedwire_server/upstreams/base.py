@@ -12,7 +12,7 @@ from embedwire_server.core.errors import Reason
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.inputs import Caller, Input
 from embedwire_server.core.models import Modality, Model
-from embedwire_server.core.results import ReplySummary, Segment, Stage
+from embedwire_server.core.results import CacheStatus, ReplySummary, Segment, Stage
 from embedwire_server.core.totals import Totals
 
 Phase = Literal["queue", "upload", "waiting", "decode", "parked"]
@@ -71,6 +71,7 @@ class EmbedCall:
         has_uncertainty: whether the uncertainty of vectors is requested.
         report: takes a new stage of the input; None if stages are not reported.
         caller: the client, for fair queues.
+        tenant: name of the caller's token; empty without one. Results are never shared between tenants.
         sequence: order among the inputs of one caller, lowest first, also when it has to wait again.
         needs_fresh_connection: whether idle connections must not be used.
         attempts: number of upstream requests made.
@@ -90,6 +91,8 @@ class EmbedCall:
         endpoint: path of the endpoint that the last request was sent to, for metrics.
         job: what the upstream keeps for the input; None for most inputs.
         upstream_trace_id: the upstream's identifier of the last request; empty if it sent none.
+        cache_status: whether its result was reused; None if results of such inputs are not reused.
+        result_key: key of its result, once it has been computed; None if it has none.
         began: when its call began, by the clock of the deadline; infinity if that is not known.
     """
 
@@ -102,6 +105,7 @@ class EmbedCall:
     caller: Caller = ("", "")
     has_uncertainty: bool = False
     report: "Report | None" = dataclasses.field(default=None, repr=False)
+    tenant: str = ""
     sequence: int = dataclasses.field(default_factory=_sequence.__next__)
     needs_fresh_connection: bool = False
     attempts: int = 0
@@ -121,6 +125,8 @@ class EmbedCall:
     endpoint: str = ""
     job: "Job | None" = None
     upstream_trace_id: str = ""
+    cache_status: CacheStatus | None = None
+    result_key: bytes | None = dataclasses.field(default=None, repr=False)
     began: float = math.inf
 
     @property
@@ -163,6 +169,7 @@ class EmbedCall:
             credential=self.credential,
             caller=self.caller,
             has_uncertainty=self.has_uncertainty,
+            tenant=self.tenant,
             needs_fresh_connection=self.needs_fresh_connection,
             retries=self.retries,
             job=self.job,
@@ -188,6 +195,8 @@ class EmbedCall:
         totals.upstream += self.waiting
         totals.decode += self.decode
         totals.upstream_trace_id = self.upstream_trace_id or totals.upstream_trace_id
+        if (status := self.cache_status) is not None:
+            totals.cache[status] = totals.cache.get(status, 0) + 1
 
     @property
     def modality(self) -> Modality:

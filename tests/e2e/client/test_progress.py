@@ -64,14 +64,18 @@ async def test_a_stream_yields_progress_as_it_arrives(connect: Connect) -> None:
 
 async def test_events_of_a_stream_have_three_types(connect: Connect) -> None:
     """A stream with progress yields Progress, Segment and Result."""
-    create = answering(progress(PREPARING), segment(), result(upstream_task_id="t", input_tokens={"audio": 7}))
+    create = answering(
+        progress(PREPARING),
+        segment(),
+        result(upstream_task_id="t", input_tokens={"audio": 7}, cache_status=pb.CACHE_STATUS_HIT),
+    )
     async with service(CreateEmbedding=create) as target, connect(target) as client:
         found = await taken(await client.stream("m", SOUND, timeout=10))
 
     assert [type(event) for event in found] == [Progress, Segment, Result]
     done = found[2]
     assert isinstance(done, Result)
-    assert (done.upstream_task_id, done.input_tokens) == ("t", {"audio": 7})
+    assert (done.upstream_task_id, done.input_tokens, done.cache_status) == ("t", {"audio": 7}, "hit")
     assert hash(done)
 
 

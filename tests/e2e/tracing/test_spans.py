@@ -93,6 +93,18 @@ async def test_attributes(traced: Traced, receiver: Receiver) -> None:
     assert not any(one.is_error for one in receiver.spans)
 
 
+async def test_cached_result(traced: Traced, receiver: Receiver) -> None:
+    """The span of an input has its cache status; a hit has no request to the upstream."""
+    async with traced(answer, cache_store="memory") as served:
+        await embed(served)
+        await embed(served)
+        await receiver.received(5)
+
+    found = [one.attributes["embedwire.cache_status"] for one in receiver.named(INPUT)]
+    assert sorted(map(str, found)) == ["hit", "miss"]
+    assert len(receiver.named(ATTEMPT)) == 1
+
+
 async def test_each_retry_has_a_span(traced: Traced, receiver: Receiver) -> None:
     """Failed requests have spans of their own, with status and reason, and the repetitions are numbered."""
     async with traced(Steps(503, 502)) as served:

@@ -63,13 +63,16 @@ def chosen(tmp_path: Path) -> Chosen:
         "upstream_proxy": "http://user:secret@p.example:3128",
         "upstream_ca": str(tmp_path / "c.pem"),
         "workers_max_memory": "128",
+        "quota_store": "redis://:secret@h.example:6379/0",
+        "cache_store": "memory",
     }
     return lambda name: values.get(name, "1")
 
 
 def flags(name: str, value: str, chosen: Chosen) -> dict[str, str]:
     """Return flags for the setting and those that it requires."""
-    beside = ("tls_certificate", "tls_key") if name.startswith("tls_") else ()
+    together = (("tls_certificate", "tls_key"), ("quota_store", "quota_replicas"))
+    beside = next((names for names in together if name.partition("_")[0] == names[0].partition("_")[0]), ())
     return {each: chosen(each) for each in beside} | {name: value}
 
 

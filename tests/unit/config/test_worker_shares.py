@@ -23,14 +23,13 @@ def test_shares_of_workers(name: str, workers: int) -> None:
 
 @pytest.mark.usefixtures("key")
 def test_settings_that_are_not_divided() -> None:
-    """Other settings are the same for each worker and unset ones stay unset; each has its own metrics port."""
+    """Other settings, also rate limits, are the same for each worker; each has a metrics port of its own."""
     settings = load(workers=3, metrics_listen="[::1]:9464")
     found = [worker_share(settings, index) for index in range(3)]
     assert [one.metrics.listen for one in found] == ["[::1]:9464", "[::1]:9465", "[::1]:9466"]
     for setting in ALL.values():
         if setting.name not in {*LIMITS, "metrics_listen"}:
             assert [setting.of(one) for one in found] == [setting.of(settings)] * 3
-    assert [one.rate_limits for one in found] == [settings.rate_limits] * 3
 
 
 def test_free_ports_for_the_metrics_of_workers() -> None:
@@ -44,8 +43,18 @@ def test_free_ports_for_the_metrics_of_workers() -> None:
     [
         pytest.param(
             {"workers": 5, "rate_limits_audio_requests_per_day": 4},
-            "at most 4: rate_limits.audio.requests_per_day",
+            "must be at least 5, the number of workers of all replicas",
             id="rate limit",
+        ),
+        pytest.param(
+            {
+                "workers": 2,
+                "quota_store": "redis://localhost",
+                "quota_replicas": 3,
+                "rate_limits_text_requests_per_minute": 5,
+            },
+            "must be at least 6, the number of workers of all replicas",
+            id="rate limit of replicas",
         ),
         pytest.param(
             {"workers": 3, "concurrency_inputs_per_modality": 2},

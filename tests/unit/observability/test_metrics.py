@@ -10,8 +10,10 @@ from embedwire_server.config.setting_table import ALL
 from embedwire_server.core.errors import Reason
 from embedwire_server.core.failure_causes import Cause
 from embedwire_server.core.models import BUILT_IN, Modality
+from embedwire_server.core.results import CacheStatus
 from embedwire_server.observability.metrics import MAX_SERIES, OTHER_MODEL, REPLACEMENT_REASONS, Metrics
 from embedwire_server.observability.resource_monitor import CHECKED
+from embedwire_server.observability.store_metrics import REDIS_ERRORS, REDIS_USES
 from embedwire_server.policies.rate_limit.policy import configured
 from tests.support.serving import settings_of
 
@@ -70,6 +72,10 @@ def all_values() -> Mapping[str, Sequence[tuple[str, ...]]]:
         "rate_limit_rejections": of_limits,
         "rate_limit_amount": of_limits,
         "rate_limit_remaining": of_limits,
+        "cache_inputs": list(itertools.product(Modality, CacheStatus)),
+        "redis_up": [(use,) for use in REDIS_USES],
+        "redis_seconds": [(use,) for use in REDIS_USES],
+        "redis_errors": list(itertools.product(REDIS_USES, REDIS_ERRORS)),
     }
 
 

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
 from embedwire_server.admission.load_shedding import LoadShedder
 from embedwire_server.core.errors import CallerStalled, GatewayError, RateLimited, Reason
-from embedwire_server.core.inputs import EmbedRequest
+from embedwire_server.core.inputs import EmbedRequest, TextInput
 from embedwire_server.core.models import MARENGO_30
 from embedwire_server.core.results import ReplySummary, Segment, Stage
 from embedwire_server.gateway.gateway import Gateway
@@ -16,6 +16,9 @@ from embedwire_server.observability.metrics import Metrics
 from embedwire_server.observability.trace_context import TraceContext
 from embedwire_server.observability.tracing import Tracer
 from embedwire_server.policies.attempts import AttemptPolicy
+from embedwire_server.policies.cache.memory_store import MemoryStore
+from embedwire_server.policies.cache.policy import CachePolicy
+from embedwire_server.policies.coalescing import CoalescingPolicy
 from embedwire_server.policies.concurrency_limit import ConcurrencyLimiter, ConcurrencyLimitPolicy
 from embedwire_server.policies.input_spans import InputSpanPolicy
 from embedwire_server.policies.rate_limit.policy import RateLimiters, RateLimitPolicy
@@ -23,7 +26,7 @@ from embedwire_server.policies.retry import RetryPolicy
 from embedwire_server.policies.retry_budget import RetryBudget
 from embedwire_server.testing import Attempt, ScriptedUpstream
 from embedwire_server.upstreams.base import EmbedCall, Upstream
-from tests.support.embed_calls import SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
+from tests.support.embed_calls import KEYS, SEGMENT, call, gathered, limited, refusal, sample, start, texts, undecided
 from tests.support.virtual_time import in_virtual_time, settled
 
 
@@ -49,9 +52,13 @@ class OpenSpans(SpanProcessor):
 
 
 class Bench:
-    """All policies around a scripted upstream, with one slot."""
+    """All policies around a scripted upstream, with one slot.
 
-    def __init__(self) -> None:
+    Args:
+        is_coalescing: whether identical inputs share an attempt.
+    """
+
+    def __init__(self, *, is_coalescing: bool = False) -> None:
         self.metrics = Metrics("fake")
         self.limiter = ConcurrencyLimiter(self.metrics, 1)
         self.rate_limiters = RateLimiters({}, self.metrics)
@@ -59,8 +66,10 @@ class Bench:
         measured = AttemptPolicy(self.scripted, self.metrics)
         retrying = RetryPolicy(RateLimitPolicy(measured, self.rate_limiters), RetryBudget(0.2, 3), self.metrics)
         self.spans = OpenSpans()
-        limiting = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
-        self.upstream: Upstream = InputSpanPolicy(limiting, self.spans.tracer())
+        limiting: Upstream = ConcurrencyLimitPolicy(retrying, self.limiter, self.metrics)
+        shared = CoalescingPolicy(limiting, KEYS) if is_coalescing else limiting
+        caching = CachePolicy(shared, KEYS, MemoryStore(1 << 20, 60, self.metrics))
+        self.upstream: Upstream = InputSpanPolicy(caching, self.spans.tracer())
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -148,3 +157,26 @@ async def test_cancelled_while_emit_waits() -> None:
 
     assert bench.is_idle()
     assert [bench.ended(outcome) for outcome in (Reason.CANCELLED, "OK")] == [1, 1]
+
+
+@in_virtual_time
+async def test_callers_of_a_shared_attempt_leave() -> None:
+    """An attempt whose callers leave releases everything, whether it waits for a slot, the upstream or a retry."""
+    bench = Bench(is_coalescing=True)
+    [busy] = start(bench.upstream, call(item=TextInput("", "another text")))
+    for wait in ("slot", "upstream", "retry"):
+        tasks = start(bench.upstream, call(), call())
+        await settled()
+        if wait == "retry":
+            bench.attempts[-1].fail(refusal(503, retry_delay=9))
+            await settled()
+        for task in tasks:
+            task.cancel()
+        await gathered(tasks)
+        if wait == "slot":
+            bench.attempts[0].succeed()
+            await busy
+
+    assert bench.is_idle()
+    assert len(bench.attempts) == 3
+    assert [bench.ended(outcome) for outcome in ("OK", Reason.CANCELLED, "UPSTREAM_UNAVAILABLE")] == [1, 1, 1]

@@ -29,6 +29,7 @@ OTHERS = {
     "x-request-id": "x" * 64,
     "embedwire-upstream": "twelvelabs",
     "embedwire-attempts": "1234567",
+    "embedwire-cache": "hit=1234, coalesced=1234, miss=1234",
     "server-timing": ", ".join(f"{name};dur={_LONGEST}" for name in ("queue", "upload", "upstream", "decode")),
     "grpc-status": "16",
 }

@@ -6,6 +6,7 @@ from embedwire.details import failure, seconds
 from embedwire.errors import Failure, GatewayError
 from embedwire.results import (
     AudioSupport,
+    CacheStatus,
     Embedding,
     Event,
     ImageSupport,
@@ -29,6 +30,12 @@ _STAGES: "dict[pb.ProgressStage.ValueType, Stage]" = {
     pb.PROGRESS_STAGE_UPLOADING: "uploading",
     pb.PROGRESS_STAGE_PREPARING: "preparing",
     pb.PROGRESS_STAGE_PROCESSING: "processing",
+}
+_CACHE_STATUSES: "dict[pb.CacheStatus.ValueType, CacheStatus | None]" = {
+    pb.CACHE_STATUS_UNSPECIFIED: None,
+    pb.CACHE_STATUS_HIT: "hit",
+    pb.CACHE_STATUS_COALESCED: "coalesced",
+    pb.CACHE_STATUS_MISS: "miss",
 }
 _PROCESSING_MODES = {pb.PROCESSING_MODE_SYNC: "sync", pb.PROCESSING_MODE_TASK: "task"}
 _TRUNCATES = {pb.TRUNCATE_NONE: "none", pb.TRUNCATE_START: "start", pb.TRUNCATE_END: "end"}
@@ -90,6 +97,7 @@ def result(message: pb.InputResult, request_id: str) -> Result:
         request_id,
         dict(message.input_tokens),
         message.upstream_task_id,
+        _CACHE_STATUSES.get(message.cache_status, "unknown"),
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Modality = Literal["text", "image", "audio", "unknown"]
 Stage = Literal["uploading", "preparing", "processing", "unknown"]
+CacheStatus = Literal["hit", "coalesced", "miss", "unknown"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +90,9 @@ class Result:
         request_id: id of the call in the server's log.
         input_tokens: number of input tokens by kind of content, for instance "audio", as reported by the upstream.
         upstream_task_id: identifier of the upstream's task; empty if there was none.
+        cache_status: whether the server reused a result: "hit", from its cache; "coalesced", from the upstream request
+            of an identical input in flight; "miss", neither; "unknown" if it is newer than this client. None if the
+            server does not reuse results of such inputs.
     """
 
     input_index: int
@@ -107,6 +111,7 @@ class Result:
     request_id: str
     input_tokens: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
     upstream_task_id: str = ""
+    cache_status: CacheStatus | None = None
 
     def raise_for_failure(self) -> None:
         """Raise the failure of the input, if there is one.

@@ -21,7 +21,27 @@
 {{- if and $values.networkPolicy.enabled $port (not (has $port ($values.networkPolicy.egressPorts | toStrings))) }}
 {{- fail (printf "networkPolicy.egressPorts: add %s, the port of config.upstream.url" $port) }}
 {{- end }}
+{{- if and $values.quotaStore.replicas (not (include "embedwire.hasQuotaStore" .)) }}
+{{- fail "quotaStore.replicas: needs quotaStore.existingSecret or config.quota.store: without it, the pods share nothing" }}
 {{- end }}
+{{- end }}
+{{- with $values.quotaStore.replicas | int }}
+{{- if lt . (include "embedwire.pods" $ | int) }}
+{{- fail (printf "quotaStore.replicas: must be at least %s, the number of pods; 0 derives it" (include "embedwire.pods" $)) }}
+{{- end }}
+{{- end }}
+{{- if include "embedwire.hasQuotaStore" . }}
+{{- $replicas := include "embedwire.quotaReplicas" . | int64 }}
+{{- range $modality, $limits := dig "rate_limits" dict (default dict $values.config) }}
+{{- range $name, $limit := $limits }}
+{{- if and (not (kindIs "invalid" $limit)) (lt (int64 $limit) $replicas) }}
+{{- fail (printf "config.rate_limits.%s.%s: must be at least %d, the number of pods that share it (quotaStore.replicas): raise it, or use fewer pods" $modality $name $replicas) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- include "embedwire.checkStore" (list "quota" $values.quotaStore (include "embedwire.quotaUrl" .)) }}
+{{- include "embedwire.checkStore" (list "cache" $values.cacheStore (include "embedwire.cacheUrl" .)) }}
 {{- if and $values.tls.mutual (not $values.tls.existingSecret) }}
 {{- fail "tls.mutual: needs tls.existingSecret, with tls.crt, tls.key and ca.crt" }}
 {{- end }}
@@ -49,5 +69,5 @@
 
 {{/* Variables that the chart sets. A second entry would win, and disagree with probes, Services and mounts. */}}
 {{- define "embedwire.ownVariables" -}}
-^(TWELVELABS_API_KEY|EMBEDWIRE_(CONFIG|LISTEN|HEALTH_LISTEN|METRICS_LISTEN|UPLOADS_SPOOL_DIR|SHUTDOWN_DELAY|SHUTDOWN_GRACE_PERIOD|INSECURE|TLS_CERTIFICATE|TLS_KEY|TLS_CLIENT_CA))$
+^(TWELVELABS_API_KEY|EMBEDWIRE_(CONFIG|LISTEN|HEALTH_LISTEN|METRICS_LISTEN|UPLOADS_SPOOL_DIR|SHUTDOWN_DELAY|SHUTDOWN_GRACE_PERIOD|INSECURE|TLS_CERTIFICATE|TLS_KEY|TLS_CLIENT_CA|QUOTA_STORE|QUOTA_REPLICAS|CACHE_STORE))$
 {{- end }}

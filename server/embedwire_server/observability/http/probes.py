@@ -17,9 +17,10 @@ def livez(heartbeat: Heartbeat, limit: float) -> PlainTextResponse:
 
 
 def readyz(readiness: Readiness) -> PlainTextResponse:
-    """Return 200 if all checks pass, else 503; the body lists the checks."""
+    """Return 200 if all checks pass, else 503; the body lists the checks, and notes without influence."""
     results = readiness.results()
     lines = [f"[-]{check} failed: {reason}" if reason else f"[+]{check} ok" for check, reason in results.items()]
+    lines += [f"{name}: {text}" for name, text in readiness.notes.items()]
     is_ok = not any(results.values())
     lines.append(f"readyz check {'passed' if is_ok else 'failed'}")
     return _response("\n".join(lines) + "\n", is_ok=is_ok)

@@ -77,6 +77,7 @@ class StatusPage:
         return self._template.render(
             status=self._status,
             checks=self._readiness.results(),
+            notes=self._readiness.notes,
             is_ready=self._readiness.is_ready,
             is_draining=self._readiness.is_draining,
             silence=self._heartbeat.silence,

@@ -1,34 +1,27 @@
-"""Rate limiter of one credential and modality: sliding windows, upstream back-off, and a fair queue.
+"""Rate limiter of one credential and modality: capacity, upstream back-off, and a fair queue.
 
 Times are seconds of the event loop's clock.
 """
 
 import asyncio
-import dataclasses
 import itertools
 import math
 from collections.abc import Sequence
 
-from embedwire_server.core.errors import DeadlineExceeded, QuotaViolation, RateLimited
+from embedwire_server.core.errors import DeadlineExceeded
 from embedwire_server.core.models import Modality
 from embedwire_server.observability.metrics import Metrics
 from embedwire_server.policies.fair_queue import FairQueue
+from embedwire_server.policies.rate_limit.capacity import Capacity, WaitingCall
+from embedwire_server.policies.rate_limit.rejection import Rejections
 from embedwire_server.policies.rate_limit.reservation import Reservation
-from embedwire_server.policies.rate_limit.sliding_window import RateLimit, SlidingWindow
+from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.policies.rate_limit.upstream_back_off import MAX_BACK_OFF, BackOff
 from embedwire_server.policies.rate_limit.usage import ModalityUsage, usage_of
+from embedwire_server.policies.rate_limit.waiting import Waiting, too_late
 from embedwire_server.upstreams.base import EmbedCall, UpstreamLimit
 
-UPSTREAM_LIMIT = "upstream"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A call that waits for its reservation."""
-
-    call: EmbedCall
-    reservation: Reservation
-    granted: asyncio.Future[None]
+_SAME_SECONDS = 0.1  # a back-off that ends this much later is the same one, reported by another server
 
 
 class RateLimiter:
@@ -36,7 +29,7 @@ class RateLimiter:
 
     Args:
         modality: modality of the inputs.
-        limits: configured limits.
+        capacity: the limits, and what remains of them.
         metrics: count waits, rejections and back-offs.
         is_shared: whether several credentials share it. The delay that the upstream asks of one of them is then ignored
             in favour of the limiter's own back-off.
@@ -46,34 +39,32 @@ class RateLimiter:
         reported: the limits in the headers of the upstream's last response that had some, and when that arrived.
     """
 
-    def __init__(
-        self, modality: Modality, limits: Sequence[RateLimit], metrics: Metrics, *, is_shared: bool = False
-    ) -> None:
+    def __init__(self, modality: Modality, capacity: Capacity, metrics: Metrics, *, is_shared: bool = False) -> None:
         self._modality = modality
         self._metrics = metrics
         self._is_shared = is_shared
         self.host = ""
         self.reported: tuple[Sequence[UpstreamLimit], float] = ((), 0.0)
-        self._windows: list[SlidingWindow] = []
-        self.counts_media = False
-        self._queue: FairQueue[_Waiting] = FairQueue()
+        self._capacity = capacity
+        self._queue: FairQueue[Waiting] = FairQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._back_off = BackOff(ignores_hints=is_shared)
         self._wants_probe = False
         self._probe: Reservation | None = None
-        self._waiting = metrics.rate_limit_queue_length.labels(modality)
+        self._queue_length = metrics.rate_limit_queue_length.labels(modality)
+        self._rejections = Rejections(modality, metrics)
         self._seconds = metrics.rate_limit_wait_seconds.labels(modality)
-        self.limit(limits)
+        capacity.serve(self)
 
     def limit(self, limits: Sequence[RateLimit]) -> None:
         """Change the limits; a limit of an existing name keeps its usage."""
-        before = {window.limit.name: window for window in self._windows}
-        self._windows = [before.get(limit.name) or SlidingWindow(limit) for limit in limits]
-        for window, limit in zip(self._windows, limits, strict=True):
-            window.set_limit(limit)
-        self.counts_media = any(limit.is_media for limit in limits)
-        if self._queue:
-            self._dispatch()
+        self._capacity.limit(limits)
+        self.limits_changed()
+
+    @property
+    def counts_media(self) -> bool:
+        """Whether a limit counts minutes of media."""
+        return self._capacity.counts_media
 
     @property
     def is_idle(self) -> bool:
@@ -82,7 +73,7 @@ class RateLimiter:
 
     def usage(self) -> ModalityUsage:
         """Return the usage of its limits."""
-        return usage_of(self._modality, self._windows, self._back_off.until, *self.reported)
+        return usage_of(self._modality, self._capacity, self._back_off.until, *self.reported)
 
     @property
     def is_backing_off(self) -> bool:
@@ -91,7 +82,7 @@ class RateLimiter:
 
     def remaining(self, name: str, now: float) -> float:
         """Return what the limit of this name still allows; NaN without such a limit. Thread-safe."""
-        return next((window.usage(now).remaining for window in self._windows if window.limit.name == name), math.nan)
+        return next((usage.remaining for usage in self._capacity.usage(now) if usage.name == name), math.nan)
 
     def try_acquire(self, reservation: Reservation, call: EmbedCall) -> bool:
         """Make a reservation if the limits allow it now; the caller must release it.
@@ -103,10 +94,11 @@ class RateLimiter:
         now = asyncio.get_running_loop().time()
         if now >= call.deadline:
             raise DeadlineExceeded
-        available_at, limit = self._available_at(now, reservation.minutes, self._ahead(call) if self._queue else ())
+        start, ahead = max(now, self._back_off.until), self._ahead(call) if self._queue else ()
+        available_at, limit = self._capacity.available_at(start, reservation.minutes, ahead)
         if available_at >= call.deadline:
-            raise self._rejection(limit, available_at - now, call.deadline - now)
-        if available_at > now or not self.is_idle:
+            raise self._rejections.error(limit, available_at - now, call.deadline - now)
+        if available_at > now or not self.is_idle or not self._capacity.take(now, reservation):
             return False
         self._grant(reservation, now)
         self._seconds.observe(0.0)
@@ -120,8 +112,8 @@ class RateLimiter:
         """
         loop = asyncio.get_running_loop()
         asked, granted = loop.time(), loop.create_future()
-        self._queue.push(call.caller, call.sequence, _Waiting(call, reservation, granted))
-        self._waiting.inc()
+        self._queue.push(call.caller, call.sequence, Waiting(call, reservation, granted))
+        self._queue_length.inc()
         self._dispatch()
         try:
             with call.time("queue"):
@@ -130,11 +122,12 @@ class RateLimiter:
             if granted.done() and not granted.cancelled():
                 granted.exception()  # mark as retrieved, or asyncio logs it: a cancelled call does not raise it
             self._queue.discard(call.caller, call.sequence)
-            self.release(reservation)  # it may have been granted in the same iteration of the event loop
+            self._capacity.give_back(reservation)  # it may have been granted in the same iteration of the event loop
+            self.release(reservation)
             self._dispatch()
             raise
         finally:
-            self._waiting.dec()
+            self._queue_length.dec()
         self._seconds.observe(reservation.began - asked)
 
     def confirm(self, reservation: Reservation, exhausted_for: float) -> None:
@@ -160,9 +153,7 @@ class RateLimiter:
 
     def reconcile(self, reservation: Reservation, minutes: float) -> None:
         """Replace the minutes of a reservation, claimed by a header or unknown, by those that the upstream found."""
-        now = asyncio.get_running_loop().time()
-        for window, usage in reservation.media:
-            window.adjust(now, usage, minutes - reservation.minutes)
+        self._capacity.reconcile(asyncio.get_running_loop().time(), reservation, minutes)
         reservation.minutes = minutes
         self._dispatch()
 
@@ -177,77 +168,81 @@ class RateLimiter:
             self._dispatch()
 
     def _start_back_off(self, seconds: float, *, wants_probe: bool) -> None:
-        now = asyncio.get_running_loop().time()
         self._metrics.rate_limit_backoffs.labels(self._modality).inc()
+        self._capacity.back_off(min(seconds, MAX_BACK_OFF))
+        self._hold(asyncio.get_running_loop().time(), seconds, wants_probe=wants_probe)
+
+    def _hold(self, now: float, seconds: float, *, wants_probe: bool) -> None:
         if not self._back_off.start(now, seconds):
             return
-        self._wants_probe, until = wants_probe, self._back_off.until
+        self._wants_probe = wants_probe
+        self.refuse(self._back_off.until, None)
+
+    def waiting(self) -> Sequence[WaitingCall]:
+        """Return the calls that wait, in the order in which they get capacity."""
+        waiting = [one for one in self._queue if not one.granted.done()]
+        return [WaitingCall(one.call.deadline, one.reservation.minutes) for one in waiting]
+
+    def capacity_changed(self) -> None:
+        """Grant what is available now."""
+        if self._queue:
+            self._dispatch()
+
+    def limits_changed(self) -> None:
+        """Grant what is available now, and reject the waiting calls that get no capacity before their deadline."""
+        self.capacity_changed()
+        start = max(asyncio.get_running_loop().time(), self._back_off.until)
+        for refused in too_late(self._queue, self._capacity, start):
+            self._refuse(*refused)
+
+    def refuse(self, available_at: float, limit: RateLimit | None, minutes: float = 0.0) -> None:
+        """Reject waiting calls of at least these minutes whose deadline is not later than this time."""
         for waiting in self._queue:
-            if until >= waiting.call.deadline and not waiting.granted.done():
-                rejection = self._rejection(None, until - now, waiting.call.deadline - now)
-                waiting.granted.set_exception(rejection)
+            is_late = available_at >= waiting.call.deadline and waiting.reservation.minutes >= minutes
+            if is_late and not waiting.granted.done():
+                self._refuse(waiting, available_at, limit)
+
+    def learn_back_off(self, seconds: float) -> None:
+        """Start a back-off that another server has recorded; it ends with a probe, since it may be a guess."""
+        now = asyncio.get_running_loop().time()
+        if now + seconds > self._back_off.until + _SAME_SECONDS:
+            self._hold(now, seconds, wants_probe=True)
+
+    def _refuse(self, waiting: Waiting, available_at: float, limit: RateLimit | None) -> None:
+        now = asyncio.get_running_loop().time()
+        waiting.granted.set_exception(self._rejections.error(limit, available_at - now, waiting.call.deadline - now))
 
     def _ahead(self, call: EmbedCall) -> Sequence[Reservation]:
         """Return the reservations ahead of a call that is queued now."""
         count = self._queue.position(call.caller, call.sequence)
         return [waiting.reservation for waiting in itertools.islice(self._queue, count)]
 
-    def _available_at(
-        self, now: float, minutes: float, ahead: Sequence[Reservation] = ()
-    ) -> tuple[float, RateLimit | None]:
-        """Return when a reservation with these ahead is possible, and the deciding limit; None is the upstream's."""
-        start = latest = max(now, self._back_off.until)
-        binding = None
-        for window in self._windows:
-            if window.limit.is_media:
-                available_at = window.available_at(start, minutes, sum(reservation.minutes for reservation in ahead))
-            else:
-                available_at = window.available_at(start, 1.0, len(ahead))
-            if available_at > latest:
-                latest, binding = available_at, window.limit
-        return latest, binding
-
     def _grant(self, reservation: Reservation, now: float) -> None:
         reservation.began = now
-        for window in self._windows:
-            usage = window.consume(now, reservation.minutes if window.limit.is_media else 1.0)
-            if window.limit.is_media:
-                reservation.media.append((window, usage))
         if self._wants_probe:
             self._wants_probe, self._probe = False, reservation
 
     def _dispatch(self) -> None:
         """Grant every reservation that the limits allow now, and schedule the next run."""
         now = asyncio.get_running_loop().time()
-        self._unschedule()
+        if self._timer is not None:
+            self._timer.cancel()
         while self._queue and self._probe is None:
             waiting = self._queue.peek()
             if not waiting.granted.done():  # done if it was cancelled or has failed, and is not removed yet
-                available_at, limit = self._available_at(now, waiting.reservation.minutes)
-                if now < available_at < math.inf:
-                    self._schedule(available_at)
+                start = max(now, self._back_off.until)
+                available_at, limit = self._capacity.available_at(start, waiting.reservation.minutes)
+                if available_at >= waiting.call.deadline:  # a limit was lowered meanwhile, or other servers used it
+                    self._refuse(waiting, available_at, limit)
+                elif available_at > now:
+                    self.refuse(available_at, limit)  # those behind it cannot be granted earlier
+                    self._timer = asyncio.get_running_loop().call_at(available_at, self._dispatch)
                     return
-                if available_at > now:  # the limit was lowered meanwhile
-                    waiting.granted.set_exception(self._rejection(limit, available_at, waiting.call.deadline - now))
-                else:
+                elif self._capacity.take(now, waiting.reservation):
                     self._grant(waiting.reservation, now)
                     waiting.granted.set_result(None)
+                else:
+                    return
             self._queue.pop()
-
-    def _schedule(self, at: float) -> None:
-        self._timer = asyncio.get_running_loop().call_at(at, self._dispatch)
-
-    def _unschedule(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _rejection(self, limit: RateLimit | None, available_in: float, time_left: float) -> RateLimited:
-        name = limit.name if limit else f"{self._modality} requests to the upstream"
-        most = f" (at most {limit.amount})" if limit else ", which asked to wait"
-        self._metrics.rate_limit_rejections.labels(self._modality, limit.name if limit else UPSTREAM_LIMIT).inc()
-        if math.isinf(available_in):
-            text = f"{name}{most}: this file alone exceeds it; split the file"
-            return RateLimited(text, quotas=(QuotaViolation(name, text),))
-        times = f"available in {available_in:.3g} s, the deadline is in {max(0.0, time_left):.3g} s"
-        text = f"{name}{most}: capacity is {times}"
-        return RateLimited(text, retry_delay=available_in, quotas=(QuotaViolation(name, text),))
+        if not self._queue:
+            self._capacity.end_demand()

@@ -16,10 +16,15 @@ from embedwire_server.core.models import Modality
 from embedwire_server.core.results import ReplySummary, Segment
 from embedwire_server.media.duration import duration_of
 from embedwire_server.observability.metrics import Metrics
-from embedwire_server.policies.rate_limit.limiter import UPSTREAM_LIMIT, RateLimiter
+from embedwire_server.policies.rate_limit.capacity import Capacity
+from embedwire_server.policies.rate_limit.limiter import RateLimiter
+from embedwire_server.policies.rate_limit.rejection import UPSTREAM_LIMIT
 from embedwire_server.policies.rate_limit.reservation import Reservation
+from embedwire_server.policies.rate_limit.shared_capacity import SharedCapacity
+from embedwire_server.policies.rate_limit.shared_quota import SharedQuota
 from embedwire_server.policies.rate_limit.sliding_window import RateLimit
 from embedwire_server.policies.rate_limit.usage import ModalityUsage, tightest
+from embedwire_server.policies.rate_limit.windows import Windows
 from embedwire_server.upstreams.base import EmbedCall, Emit, Upstream
 
 _PERIODS = {"minute": 60.0, "hour": 3600.0, "day": 86400.0}
@@ -51,13 +56,20 @@ class RateLimiters:
         limits: configured limits. They apply to the server's own credential; for callers' own credentials, only the
             limits that the upstream reports apply.
         metrics: count waits, rejections and back-offs.
+        quota: access to the store through which servers share the limits of the server's own credential; None without.
     """
 
-    def __init__(self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics) -> None:
+    def __init__(
+        self, limits: Mapping[Modality, Sequence[RateLimit]], metrics: Metrics, quota: SharedQuota | None = None
+    ) -> None:
         self._metrics = metrics
+        self._quota = quota
         self._limiters: _Limiters = OrderedDict()  # by credential
         self._shared: _Limiters = OrderedDict()  # by host, for its new keys while too many others are in back-off
         self.limit(limits)
+        if quota is not None:
+            for modality in Modality:  # they report to the store also without calls
+                self._of_server(modality)
 
     def reconfigure(self, settings: Settings) -> None:
         """Apply the limits of these settings; see `limit`."""
@@ -106,18 +118,23 @@ class RateLimiters:
     def _of_server(self, modality: Modality) -> RateLimiter:
         limiter = self._limiters.get((None, modality))
         if limiter is None:
-            limiter = self._limiters[None, modality] = RateLimiter(
-                modality, self._limits.get(modality, ()), self._metrics
-            )
+            limiter = RateLimiter(modality, self._capacity(modality), self._metrics)
+            self._limiters[None, modality] = limiter
         return limiter
+
+    def _capacity(self, modality: Modality) -> Capacity:
+        limits = self._limits.get(modality, ())
+        return Windows(limits) if self._quota is None else SharedCapacity(self._quota, modality, limits)
 
     def _of_caller(self, credential: str, host: str, modality: Modality, limiter: RateLimiter | None) -> RateLimiter:
         if limiter is None and self._limited_credentials(host) >= MAX_LIMITED_CREDENTIALS:
             return _get_or_create(
-                self._shared, (host, modality), lambda: RateLimiter(modality, (), self._metrics, is_shared=True)
+                self._shared,
+                (host, modality),
+                lambda: RateLimiter(modality, Windows(()), self._metrics, is_shared=True),
             )
         limiter = _get_or_create(
-            self._limiters, (credential, modality), lambda: RateLimiter(modality, (), self._metrics)
+            self._limiters, (credential, modality), lambda: RateLimiter(modality, Windows(()), self._metrics)
         )
         limiter.host = host
         return limiter

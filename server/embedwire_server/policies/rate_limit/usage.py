@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from embedwire_server.core.models import Modality
-from embedwire_server.policies.rate_limit.sliding_window import LimitUsage, SlidingWindow
+from embedwire_server.policies.rate_limit.capacity import Capacity
+from embedwire_server.policies.rate_limit.sliding_window import LimitUsage
 from embedwire_server.upstreams.base import UpstreamLimit
 
 
@@ -29,7 +30,7 @@ class ModalityUsage(NamedTuple):
 
 def usage_of(
     modality: Modality,
-    windows: Sequence[SlidingWindow],
+    capacity: Capacity,
     back_off_until: float,
     reported: Sequence[UpstreamLimit],
     arrived: float,
@@ -38,7 +39,7 @@ def usage_of(
     now = asyncio.get_running_loop().time()
     return ModalityUsage(
         modality,
-        [window.usage(now) for window in windows],
+        capacity.usage(now),
         max(0.0, back_off_until - now),
         [limit._replace(resets_in=max(0.0, limit.resets_in + arrived - now)) for limit in reported],
         now - arrived,

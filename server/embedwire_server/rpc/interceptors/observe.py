@@ -134,6 +134,8 @@ def _usage(totals: Totals) -> dict[str, object]:
         "upstream_seconds": round(totals.upstream, 6),
         "decode_seconds": round(totals.decode, 6),
     }
+    if totals.cache:
+        facts["cache"] = totals.cache_text
     if totals.upstream_trace_id:
         facts["upstream_trace_id"] = totals.upstream_trace_id
     return facts

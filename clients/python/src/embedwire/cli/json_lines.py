@@ -90,6 +90,7 @@ def _result(result: Result) -> dict[str, Any]:
         "upstream": result.upstream,
         "input_tokens": dict(result.input_tokens),
         "upstream_task_id": result.upstream_task_id,
+        "cache_status": result.cache_status,
         "failure": None if result.failure is None else _failure(result.failure),
         "request_id": result.request_id,
     }

@@ -143,6 +143,34 @@ without a copy.
 """
 global___VectorEncoding = VectorEncoding
 
+class _CacheStatus:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CacheStatusEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CacheStatus.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CACHE_STATUS_UNSPECIFIED: _CacheStatus.ValueType  # 0
+    """The server does not reuse results of such inputs."""
+    CACHE_STATUS_HIT: _CacheStatus.ValueType  # 1
+    """The result is from the cache: no upstream request was sent for this input."""
+    CACHE_STATUS_COALESCED: _CacheStatus.ValueType  # 2
+    """The result is that of the upstream request of an identical input, which was in flight."""
+    CACHE_STATUS_MISS: _CacheStatus.ValueType  # 3
+    """The result is that of an upstream request for this input."""
+
+class CacheStatus(_CacheStatus, metaclass=_CacheStatusEnumTypeWrapper):
+    """CacheStatus states whether the result of an input was reused."""
+
+CACHE_STATUS_UNSPECIFIED: CacheStatus.ValueType  # 0
+"""The server does not reuse results of such inputs."""
+CACHE_STATUS_HIT: CacheStatus.ValueType  # 1
+"""The result is from the cache: no upstream request was sent for this input."""
+CACHE_STATUS_COALESCED: CacheStatus.ValueType  # 2
+"""The result is that of the upstream request of an identical input, which was in flight."""
+CACHE_STATUS_MISS: CacheStatus.ValueType  # 3
+"""The result is that of an upstream request for this input."""
+global___CacheStatus = CacheStatus
+
 @typing.final
 class CreateEmbeddingRequest(google.protobuf.message.Message):
     """CreateEmbeddingRequest is a request for embeddings of one or more inputs by one model."""
@@ -1307,6 +1335,7 @@ class InputResult(google.protobuf.message.Message):
     FAILURE_FIELD_NUMBER: builtins.int
     INPUT_TOKENS_FIELD_NUMBER: builtins.int
     UPSTREAM_TASK_ID_FIELD_NUMBER: builtins.int
+    CACHE_STATUS_FIELD_NUMBER: builtins.int
     input_index: builtins.int
     """Index of the input in the request, from 0."""
     input_key: builtins.str
@@ -1331,6 +1360,11 @@ class InputResult(google.protobuf.message.Message):
     """
     upstream_task_id: builtins.str
     """Identifier of the upstream's task; empty if there was none."""
+    cache_status: global___CacheStatus.ValueType
+    """Whether the result was reused. Unset if the server does not reuse results of such inputs. A
+    reused result has the vectors, the tokens and the name of the upstream of the request that it
+    comes from; `attempts`, `timings` and `metadata` are those of this input.
+    """
     @property
     def metadata(self) -> global___MediaMetadata:
         """Origin of the media as reported by the upstream. Not set for text."""
@@ -1364,9 +1398,10 @@ class InputResult(google.protobuf.message.Message):
         failure: global___Failure | None = ...,
         input_tokens: collections.abc.Mapping[builtins.str, builtins.int] | None = ...,
         upstream_task_id: builtins.str = ...,
+        cache_status: global___CacheStatus.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_media_duration_sec", b"_media_duration_sec", "_truncated", b"_truncated", "failure", b"failure", "media_duration_sec", b"media_duration_sec", "metadata", b"metadata", "timings", b"timings", "truncated", b"truncated"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_media_duration_sec", b"_media_duration_sec", "_truncated", b"_truncated", "attempts", b"attempts", "dimensions", b"dimensions", "failure", b"failure", "input_index", b"input_index", "input_key", b"input_key", "input_tokens", b"input_tokens", "media_duration_sec", b"media_duration_sec", "metadata", b"metadata", "model_name", b"model_name", "segment_count", b"segment_count", "timings", b"timings", "truncated", b"truncated", "upstream", b"upstream", "upstream_task_id", b"upstream_task_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_media_duration_sec", b"_media_duration_sec", "_truncated", b"_truncated", "attempts", b"attempts", "cache_status", b"cache_status", "dimensions", b"dimensions", "failure", b"failure", "input_index", b"input_index", "input_key", b"input_key", "input_tokens", b"input_tokens", "media_duration_sec", b"media_duration_sec", "metadata", b"metadata", "model_name", b"model_name", "segment_count", b"segment_count", "timings", b"timings", "truncated", b"truncated", "upstream", b"upstream", "upstream_task_id", b"upstream_task_id"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_media_duration_sec", b"_media_duration_sec"]) -> typing.Literal["media_duration_sec"] | None: ...
     @typing.overload

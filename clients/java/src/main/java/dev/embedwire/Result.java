@@ -11,6 +11,18 @@ public final class Result extends Event {
     private final InputResult message;
     private final String requestId;
 
+    /** Whether the server reused a result. */
+    public enum CacheStatus {
+        /** The result is from the cache of the server. */
+        HIT,
+        /** The result is that of the upstream request of an identical input, which was in flight. */
+        COALESCED,
+        /** Neither. */
+        MISS,
+        /** A status that this version of the client does not know. */
+        UNKNOWN
+    }
+
     Result(InputResult message, String requestId) {
         this.message = message;
         this.requestId = requestId;
@@ -95,6 +107,17 @@ public final class Result extends Event {
     /** {@return the identifier of the upstream's task; empty if there was none} */
     public String upstreamTaskId() {
         return message.getUpstreamTaskId();
+    }
+
+    /** {@return whether the server reused a result; empty if it does not reuse results of such inputs} */
+    public Optional<CacheStatus> cacheStatus() {
+        return switch (message.getCacheStatus()) {
+            case CACHE_STATUS_UNSPECIFIED -> Optional.empty();
+            case CACHE_STATUS_HIT -> Optional.of(CacheStatus.HIT);
+            case CACHE_STATUS_COALESCED -> Optional.of(CacheStatus.COALESCED);
+            case CACHE_STATUS_MISS -> Optional.of(CacheStatus.MISS);
+            default -> Optional.of(CacheStatus.UNKNOWN);
+        };
     }
 
     /** {@return the failure of the input; empty means success} */

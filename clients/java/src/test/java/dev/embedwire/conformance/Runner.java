@@ -301,6 +301,11 @@ final class Runner {
             about.addProperty("upstream", result.upstream());
             about.add("input_tokens", object(result.inputTokens()));
             about.addProperty("upstream_task_id", result.upstreamTaskId());
+            about.addProperty(
+                    "cache_status",
+                    result.cacheStatus()
+                            .map(status -> status.name().toLowerCase(Locale.ROOT))
+                            .orElse(null));
             about.add("failure", result.failure().map(Runner::failure).orElse(null));
             found.add("result", about);
         } else if (event instanceof Progress progress) {

@@ -1,0 +1,1 @@
+"""Tests of what the guarantees are measured with."""
