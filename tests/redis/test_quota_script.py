@@ -203,15 +203,21 @@ async def test_a_new_state_takes_the_usage_of_all(redis: SimulatedRedis) -> None
 
 @with_simulated_redis
 async def test_permits_of_a_settling_state_end_with_it(redis: SimulatedRedis) -> None:
-    """No permit is granted that could be used after the settling, since not all usage is known before."""
-    store = redis.store()
+    """No permit can be used after the settling, since not all usage is known before; until then none is withheld."""
+    store, settled = redis.store(), now() + SETTLING_SECONDS
     granted = await lease(store, [MINUTE], 10)
-    waited = []
+    ends = []
     while granted.permits:
-        waited.append(waits(granted))
+        assert granted.available_at < settled
+        ends.append(granted.until)
         granted = await lease(store, [MINUTE], 10)
-    assert waited[-1] <= SETTLING_SECONDS - LEASE_SECONDS < waits(granted)
-    advance(SETTLING_SECONDS)
+    assert max(ends) <= settled + 1e-6
+    assert granted.available_at >= settled
+    advance(SETTLING_SECONDS - 0.1)
+    almost = await lease(store, [DAY])
+    assert (almost.permits, waits(almost)) == (1, 0.0)
+    assert almost.until == pytest.approx(settled)
+    advance(0.1)
     assert (await lease(store, [MINUTE], 10)).permits
 
 

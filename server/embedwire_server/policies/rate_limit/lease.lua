@@ -176,8 +176,9 @@ function operations.lease(state, now)
   local settled = state.born + request.settling
   reply.back_off, reply.is_settling = math.max(0, state.back - now), now < settled
   -- Permits of a settling state end with it: later ones could exceed the limit with usage that is not reported yet.
-  local is_early = reply.is_settling and at and at + request.lease > settled
-  if request.requests > 0 and at and at - now <= request.within and not is_early then
+  local ends = reply.is_settling and settled or math.huge
+  if request.requests > 0 and at and at - now <= request.within and at < ends then
+    reply.valid = math.min(request.lease, ends - at)
     reply.permits = permits_at(limits, at)
     reply.parts, reply.ends = take(limits, at, reply.permits), at + request.lease
   end

@@ -186,7 +186,7 @@ def _lease(demand: Demand, reply: _Json, sent: float, arrived: float) -> Lease:
         demand,
         permits,
         available_at,
-        sent + wait + LEASE_SECONDS if permits else available_at,
+        sent + wait + reply["valid"] if permits else available_at,
         limit=demand.limits[reply["limit"] - 1] if "limit" in reply else None,
         back_off=reply["back_off"],
         is_settling=reply["is_settling"],

@@ -128,10 +128,10 @@ class SharedQuota:
             if done is not None:
                 done(result)
 
-        # Without the context of the call that asks: what is logged concerns the store.
-        task = asyncio.create_task(request, context=contextvars.Context())
+        context = contextvars.Context()  # not that of the call that asks: what is logged concerns the store
+        task = asyncio.create_task(request, context=context)
         self._tasks.add(task)
-        task.add_done_callback(ended)
+        task.add_done_callback(ended, context=context)
         _cancel_late(task, WAITS)
 
     def _result(self, task: asyncio.Task[T]) -> T | None:
