@@ -336,11 +336,12 @@ chaos: .venv/dev-installed install-proxies install-redis ## Check the guarantees
 soak: .venv/dev-installed ## Check that memory, descriptors and tasks do not grow
 	$(SYSTEM_TESTS) --only soak
 
-# In an environment of their own, since they want other versions than the server does.
+# In an environment of their own, since they want other versions than the server does. The pins are complete: with
+# --require-hashes, pip does not find that of a package that another one requires with an extra (pydantic[email]).
 build/peers/installed: requirements/peers.txt
 	@echo "setting up build/peers, the peers of the benchmark: some minutes"
 	@$(PYTHON) -m venv --clear build/peers
-	@build/peers/bin/python -m pip install $(QUIET) --require-hashes --requirement requirements/peers.txt
+	@build/peers/bin/python -m pip install $(QUIET) --no-deps --require-hashes --requirement requirements/peers.txt
 	@touch $@
 
 # The measured gateway is installed as in the image, without the packages of the tests.
