@@ -71,6 +71,7 @@ class RedisServer:
             "save": "",
             "appendonly": "no",
             "dir": str(self.directory),
+            "logfile": str(self.directory / "redis.log"),
             **self._tls_options(),
             **self.options,
         }
@@ -80,8 +81,13 @@ class RedisServer:
         )
         async with asyncio.timeout(SECONDS):
             while not self._answers():
-                assert self.process.returncode is None, "redis-server has ended"
+                assert self.process.returncode is None, f"exit status {self.process.returncode}: {self._log}"
                 await asyncio.sleep(0.01)
+
+    @property
+    def _log(self) -> str:
+        path = self.directory / "redis.log"
+        return path.read_text()[-1000:] if path.exists() else ""
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
