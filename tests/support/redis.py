@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import signal
 import socket
+import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,10 @@ from tests.support.pki import Files
 from tests.support.ports import held_port
 
 SECONDS = 60
+
+
+class _EndedError(RuntimeError):
+    """The process has ended before it answered."""
 
 
 @dataclasses.dataclass
@@ -62,7 +67,14 @@ class RedisServer:
         return f"unix://{self.directory}/redis.sock"
 
     async def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
+        """Start it, empty, and wait until it answers. If it ends, print its log and try once more."""
+        try:
+            await self._start()
+        except _EndedError as error:
+            print(f"redis-server has ended: {error}", file=sys.stderr)
+            await self._start()
+
+    async def _start(self) -> None:
         port = {"port": "0", "tls-port": str(self.port)} if self.tls else {"port": str(self.port)}
         chosen = {
             "bind": "127.0.0.1",
@@ -81,7 +93,8 @@ class RedisServer:
         )
         async with asyncio.timeout(SECONDS):
             while not self._answers():
-                assert self.process.returncode is None, f"exit status {self.process.returncode}: {self._log}"
+                if self.process.returncode is not None:
+                    raise _EndedError(f"exit status {self.process.returncode}: {self._log}")
                 await asyncio.sleep(0.01)
 
     @property
