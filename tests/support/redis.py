@@ -67,11 +67,11 @@ class RedisServer:
         return f"unix://{self.directory}/redis.sock"
 
     async def start(self) -> None:
-        """Start it, empty, and wait until it answers. If it ends, print its log and try once more."""
+        """Start it, empty, and wait until it answers. If it ends, report its log and try again."""
         try:
             await self._start()
         except _EndedError as error:
-            print(f"redis-server has ended: {error}", file=sys.stderr)
+            sys.stderr.write(f"redis-server has ended: {error}\n")
             await self._start()
 
     async def _start(self) -> None:
