@@ -32,6 +32,7 @@ from embedwire_server.rpc.server_options import ServerOptions
 from embedwire_server.rpc.service import EmbeddingServicer
 from embedwire_server.rpc.thread_scheduling import batch_threads
 from embedwire_server.rpc.tls_reload import RotatingCredentials
+from embedwire_server.upstreams.base import Upstream
 from embedwire_server.upstreams.twelvelabs.asset_cleanup import AssetReleasePolicy
 
 if TYPE_CHECKING:
@@ -158,17 +159,8 @@ class App:
             await stack.enter_async_context(self._redis_quota.running())
         if self._quota is not None:
             await stack.enter_async_context(self._quota.running())
-        upstream = await self._upstream(stack)
-        limited = assembly.with_policies(
-            upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
-        )
-        store = await stack.enter_async_context(assembly.result_store(settings, self._metrics))
-        self._caching = [upstream.keys] if store is None else [upstream.keys, store]
-        limited = assembly.with_reuse(limited, upstream.keys, store, has_coalescing=settings.cache.coalescing)
-        if self._tracing is not None:
-            limited = self._tracing.policy(limited)
         self._gateway = Gateway(
-            AssetReleasePolicy(limited, upstream.cleanup),
+            await self._within_policies(stack),
             CallerQuotas(self._admission, self._metrics),
             self._metrics,
             settings.concurrency.inputs_per_call,
@@ -216,6 +208,19 @@ class App:
         return await stack.enter_async_context(
             assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url, self._tracing)
         )
+
+    async def _within_policies(self, stack: contextlib.AsyncExitStack) -> Upstream:
+        """Build the upstream within all policies."""
+        upstream = await self._upstream(stack)
+        limited = assembly.with_policies(
+            upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
+        )
+        store = await stack.enter_async_context(assembly.result_store(self._settings, self._metrics))
+        self._caching = [upstream.keys] if store is None else [upstream.keys, store]
+        has_coalescing = self._settings.cache.coalescing
+        reusing = assembly.with_reuse(limited, upstream.keys, store, has_coalescing=has_coalescing)
+        traced = reusing if self._tracing is None else self._tracing.policy(reusing)
+        return AssetReleasePolicy(traced, upstream.cleanup)
 
     def serve_metrics(self) -> None:
         """Serve the metrics from now on.
