@@ -7,16 +7,20 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
+THREAD_SECONDS = 0.05  # between two looks at a thread that does not wake the loop
 
 
 class _Selector(selectors.SelectSelector):
-    """A selector that records its timeout instead of waiting; without a timer it waits for threads."""
+    """A selector that records its timeout instead of waiting; while threads work for the loop, it waits for them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waited = 0.0
+        self.threads = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.threads and timeout:
+            return super().select(THREAD_SECONDS)
         self.waited += max(0.0, timeout or 0.0)
         return super().select(None if timeout is None else 0)
 
@@ -30,6 +34,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._clock.waited
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        """Run a function in a thread; the clock does not advance meanwhile, so that its speed does not matter."""
+        future = super().run_in_executor(executor, func, *args)
+        self._clock.threads += 1
+        future.add_done_callback(self._thread_ended)
+        return future
+
+    def _thread_ended(self, _: object) -> None:
+        self._clock.threads -= 1
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass while no callback runs, as on a busy machine."""
