@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
-THREAD_SECONDS = 0.05  # between two looks at a thread that does not wake the loop
+THREAD_SECONDS = 0.05  # longest wait for a thread, which wakes the loop when it has ended
 
 
 class _Selector(selectors.SelectSelector):
