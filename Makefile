@@ -461,7 +461,7 @@ lock: .venv-release/installed ## Pin every dependency with hashes, at its newest
 	$(LOCK) --group build --output-file requirements/build.txt
 	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --output-file requirements/runtime.txt
 	$(LOCK) clients/python/pyproject.toml --extra cli $(call ALSO,runtime) --output-file requirements/cli.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --extra plot --extra batch --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
 	$(LOCK) --group proxies --output-file requirements/proxies.txt
 	$(LOCK) --group chart $(call ALSO,dev) --output-file requirements/chart.txt
 	$(LOCK) --group release --output-file requirements/release.txt
