@@ -14,7 +14,9 @@ def vector(number: int, dimensions: int = DIMENSIONS) -> bytes:
 
 
 def text(number: int, dimensions: int = DIMENSIONS) -> Row:
-    return Row(f"text-{number}", "text", 0, None, None, "", "", None, truncated=False, vector=vector(number, dimensions))
+    return Row(
+        f"text-{number}", "text", 0, None, None, "", "", None, truncated=False, vector=vector(number, dimensions)
+    )
 
 
 def audio(number: int, index: int, *, has_uncertainty: bool = False) -> Row:
