@@ -9,7 +9,7 @@ from typing import IO
 import numpy as np
 
 from embedwire.batch.atomic_files import replacing
-from embedwire.batch.parts import Row, grouped, part_name
+from embedwire.batch.parts import Row, grouped, joined_uncertainties, joined_vectors, part_name
 
 
 class NpyParts:
@@ -30,7 +30,6 @@ class NpyParts:
     def __init__(self, dimensions: int, *, has_uncertainty: bool) -> None:
         self._dimensions = dimensions
         self._has_uncertainty = has_uncertainty
-        self._missing = np.full(dimensions, np.nan, "<f4").tobytes()
 
     def write(self, folder: Path, number: int, rows: Iterator[Row]) -> None:
         """Write one part (see `PartWriter`)."""
@@ -41,10 +40,10 @@ class NpyParts:
             if self._has_uncertainty:
                 uncertainties = stack.enter_context(self._array(folder / f"uncertainty-{number:05d}.npy"))
             for group in grouped(rows, self._dimensions):
-                vectors.write(b"".join(row.vector for row in group))
+                vectors.write(joined_vectors(group))
                 lines.write(b"".join(_line(row) for row in group))
                 if uncertainties:
-                    uncertainties.write(b"".join(row.uncertainty or self._missing for row in group))
+                    uncertainties.write(joined_uncertainties(group, self._dimensions))
 
     @contextlib.contextmanager
     def _array(self, path: Path) -> Iterator[IO[bytes]]:

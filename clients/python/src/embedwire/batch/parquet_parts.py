@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from embedwire.batch.atomic_files import replacing
-from embedwire.batch.parts import Row, grouped, part_name
+from embedwire.batch.parts import Row, grouped, joined_uncertainties, joined_vectors, part_name
 
 try:
     import pyarrow as pa
@@ -46,8 +46,8 @@ class ParquetParts:
         self._dimensions = dimensions
         values = pa.list_(pa.field("element", pa.float32(), nullable=False), dimensions)
         schema = _FACTS.append(pa.field("vector", values, nullable=False))
-        if has_uncertainty:
-            schema = schema.append(pa.field("uncertainty", values))
+        if has_uncertainty:  # no nulls: pyarrow before 26 cannot read them in lists of a fixed size
+            schema = schema.append(pa.field("uncertainty", values, nullable=False))
         self._schema = schema.with_metadata(dict(metadata))
 
     def write(self, folder: Path, number: int, rows: Iterator[Row]) -> None:
@@ -74,16 +74,12 @@ class ParquetParts:
     def _batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
         facts = [row.facts() for row in rows]
         columns = [pa.array([fact[field.name] for fact in facts], field.type) for field in _FACTS]
-        columns.append(_lists([row.vector for row in rows], self._schema.field("vector").type))
+        columns.append(self._lists(joined_vectors(rows)))
         if "uncertainty" in self._schema.names:
-            columns.append(_lists([row.uncertainty for row in rows], self._schema.field("uncertainty").type))
+            columns.append(self._lists(joined_uncertainties(rows, self._dimensions)))
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
-
-def _lists(vectors: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
-    """Return a column of vectors. The values are those of the bytes, bit by bit."""
-    empty = bytes(4 * kind.list_size)
-    data = pa.py_buffer(b"".join(empty if vector is None else vector for vector in vectors))
-    values = pa.Array.from_buffers(pa.float32(), len(vectors) * kind.list_size, [None, data])
-    mask = pa.array([vector is None for vector in vectors])
-    return pa.FixedSizeListArray.from_arrays(values, type=kind, mask=mask)
+    def _lists(self, data: bytes) -> pa.Array:
+        """Return a column of vectors. The values are those of the bytes, bit by bit."""
+        values = pa.Array.from_buffers(pa.float32(), len(data) // 4, [None, pa.py_buffer(data)])
+        return pa.FixedSizeListArray.from_arrays(values, type=self._schema.field("vector").type)

@@ -3,13 +3,14 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
 Format = Literal["parquet", "npy"]
 
 _GROUP_BYTES = 2 << 20
+_NAN = b"\x00\x00\xc0\x7f"  # little-endian float32
 _OWN_FILE = re.compile(r"\.?(?:part|uncertainty)-(\d{5,})\.(?:parquet|npy|jsonl)(\.part)?")
 
 
@@ -28,7 +29,7 @@ class Row:
         media_duration_sec: duration of the audio in seconds; None if the upstream does not report it.
         truncated: whether the input was truncated; None if the upstream does not report it.
         vector: embedding, little-endian float32, of shape (dimensions,).
-        uncertainty: uncertainty of each value, as the vector; None if there is none.
+        uncertainty: uncertainty of each value, as the vector; None if there is none, written as NaN then.
     """
 
     key: str
@@ -136,3 +137,14 @@ def grouped(rows: Iterator[Row], dimensions: int) -> Iterator[list[Row]]:
             if len(row.vector) != size or len(row.uncertainty or row.vector) != size:
                 raise ValueError(f"vector: has {len(row.vector) // 4} dimensions, but this output has {dimensions}")
         yield group
+
+
+def joined_vectors(rows: Sequence[Row]) -> bytes:
+    """Return the vectors of the rows, of shape (rows, dimensions)."""
+    return b"".join(row.vector for row in rows)
+
+
+def joined_uncertainties(rows: Sequence[Row], dimensions: int) -> bytes:
+    """Return the uncertainties of the rows, of shape (rows, dimensions), with NaN for those without."""
+    missing = _NAN * dimensions
+    return b"".join(missing if row.uncertainty is None else row.uncertainty for row in rows)
