@@ -50,7 +50,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        self._deferred = 0
+        self._depth = self._deferred = 0
         with self._errors():
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -76,12 +76,13 @@ class Database:
         """
         with self.deferred() as connection:
             yield connection
-            connection.execute("COMMIT")
-            self._deferred = 0
+            self._commit()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[sqlite3.Connection]:
         """Run statements that may be lost if the process ends: the next transaction commits them.
+
+        Within the block of a transaction, they are part of it.
 
         Raises:
             OSError: as `transaction`.
@@ -89,20 +90,28 @@ class Database:
         with self._lock, self._errors():
             if not self._connection.in_transaction:
                 self._connection.execute("BEGIN")
+            self._depth += 1
             try:
                 yield self._connection
-                self._deferred += 1
-                if self._deferred >= _MOST_DEFERRED and self._connection.in_transaction:
-                    self._connection.execute("COMMIT")  # else the log would grow without a limit
-                    self._deferred = 0
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            finally:
+                self._depth -= 1
+            self._deferred += 1
+            if self._deferred >= _MOST_DEFERRED and self._depth == 0:
+                self._commit()  # else the log would grow without a limit
+
+    def _commit(self) -> None:
+        self._deferred = 0
+        self._connection.execute("COMMIT")
 
     def synchronise(self) -> None:
         """Write all transactions to the disk."""
         with self._lock, self._errors():
+            if self._connection.in_transaction:
+                self._commit()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _prepare(self) -> None:

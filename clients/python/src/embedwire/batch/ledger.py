@@ -58,9 +58,9 @@ class Ledger:
         self._database = database
         self._retry_failed = retry_failed
         self.rows = PendingRows(database)
-        with database.transaction() as execute:
-            execute.execute("DELETE FROM failures WHERE is_from_source")  # the source is read again
-            (run,) = execute.execute("SELECT coalesce(max(run), 0) + 1 FROM inputs").fetchone()
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM failures WHERE is_from_source")  # the source is read again
+            (run,) = connection.execute("SELECT coalesce(max(run), 0) + 1 FROM inputs").fetchone()
         self._run = run
 
     def check_settings(self, settings: Mapping[str, str]) -> None:
@@ -117,10 +117,11 @@ class Ledger:
             OSError: the ledger cannot be written, for instance because the disk is full.
         """
         with self._database.transaction() as database:
-            self.rows.add(record, embedding)
+            pending = self.rows.add(record, embedding)
             self._set_state(record, State.EMBEDDED)
             if record.modality == "audio":
                 database.execute("DELETE FROM tasks WHERE key = ?", (record.key,))
+        self.rows.pending = pending
 
     def failed(self, record: Record, failure: FailedInput) -> None:
         """Commit the failure of an input. If it is temporary, the next run sends the input again.

@@ -3,7 +3,7 @@
 import array
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from embedwire.batch.database import Database
 from embedwire.batch.parts import Row
@@ -16,6 +16,7 @@ _COLUMNS = (
     "key, modality, segment_index, start_offset_sec, end_offset_sec, embedding_option, embedding_scope, "
     "media_duration_sec, truncated, vector, uncertainty"
 )
+_TRUNCATED = 8  # SQLite has no type for it
 _INSERT = f"INSERT INTO rows ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _SELECT = f"SELECT id, {_COLUMNS} FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
 
@@ -23,7 +24,7 @@ _SELECT = f"SELECT id, {_COLUMNS} FROM rows WHERE id > ? AND id <= ? ORDER BY id
 class Pending(NamedTuple):
     """Rows that are in no part yet: their number, and the identifier of the last one."""
 
-    count: int
+    rows: int
     last: int
 
 
@@ -32,6 +33,9 @@ class PendingRows:
 
     Args:
         database: the open file.
+
+    Attributes:
+        pending: the committed rows that are in no part yet.
     """
 
     def __init__(self, database: Database) -> None:
@@ -39,8 +43,9 @@ class PendingRows:
         with database.deferred() as connection:
             self.pending = Pending(*connection.execute("SELECT count(*), coalesce(max(id), 0) FROM rows").fetchone())
 
-    def add(self, record: Record, embedding: Embedding) -> None:
-        """Add the rows of an embedding, in the transaction of the caller."""
+    def add(self, record: Record, embedding: Embedding) -> Pending:
+        """Add the rows of an embedding, in the transaction of the caller. Return what is pending after its commit."""
+        pending = self.pending
         duration, truncated = embedding.result.media_duration_sec, embedding.result.truncated
         with self._database.deferred() as connection:
             for segment in embedding.segments:
@@ -58,7 +63,8 @@ class PendingRows:
                     None if segment.uncertainty is None else _bytes(segment.uncertainty),
                 )
                 last = connection.execute(_INSERT, row).lastrowid or 0
-                self.pending = Pending(self.pending.count + 1, last)
+                pending = Pending(pending.rows + 1, last)
+        return pending
 
     def until(self, last: int, dimensions: int) -> Iterator[Row]:
         """Yield the rows up to an identifier in order, with about a MiB of them in memory."""
@@ -69,9 +75,8 @@ class PendingRows:
                 found = connection.execute(_SELECT, (after, last, limit)).fetchall()
             if not found:
                 return
-            for identifier, *columns in found:
-                after = identifier
-                yield Row(*columns[:8], None if columns[8] is None else bool(columns[8]), *columns[9:])
+            yield from map(_row, found)
+            after = found[-1][0]
 
     def parts(self) -> list[int]:
         """Return the numbers of the written parts."""
@@ -85,15 +90,23 @@ class PendingRows:
             OSError: the ledger cannot be written.
         """
         with self._database.transaction() as connection:
-            connection.execute("INSERT INTO parts VALUES (?, ?)", (number, pending.count))
+            connection.execute("INSERT INTO parts VALUES (?, ?)", (number, pending.rows))
             connection.execute("DELETE FROM rows WHERE id <= ?", (pending.last,))
-            self.pending = Pending(self.pending.count - pending.count, self.pending.last)
+        self.pending = Pending(self.pending.rows - pending.rows, self.pending.last)
         self._database.synchronise()
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    values = list(columns[1:])
+    values[_TRUNCATED] = None if values[_TRUNCATED] is None else bool(values[_TRUNCATED])
+    return Row(*values)
 
 
 def _bytes(vector: Vector) -> bytes:
     """Return a vector as little-endian float32."""
-    if isinstance(vector, array.array) and sys.byteorder == "big":
-        vector = vector[:]
-        vector.byteswap()
-    return vector.tobytes()  # type: ignore[attr-defined, no-any-return] - both kinds of vectors have it
+    values: Any = vector  # an array of numpy or of the standard library
+    if isinstance(values, array.array) and sys.byteorder == "big":
+        values = values[:]
+        values.byteswap()
+    data: bytes = values.tobytes()
+    return data
