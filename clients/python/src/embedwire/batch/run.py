@@ -92,8 +92,8 @@ class Batch:
         """Snapshot of the progress; from any thread."""
         feed = self._feed
         if feed is None:
-            return self._tally.snapshot(in_flight=0, waiting=0.0)
-        return self._tally.snapshot(in_flight=feed.in_flight, waiting=feed.waiting_seconds)
+            return self._tally.snapshot()
+        return self._tally.snapshot(in_flight=feed.in_flight, waiting=feed.waiting_seconds, reason=feed.outage_reason)
 
     def _receive_all(self, output: Output, model: str) -> Receiver:
         """Embed the inputs; write the rows of all that were embedded, also after an error."""
