@@ -12,12 +12,14 @@ from typing import Self
 from embedwire.batch.errors import OutputInUseError, OutputMismatchError
 
 _APPLICATION_ID, _SCHEMA_VERSION = 0x454D4257, 1  # "EMBW"
+_PAGE_BYTES = 8192  # one or more rows with their vectors; smaller pages double the time to remove the rows of a part
 _CACHE_KIB = 16 << 10
-_CHECKPOINT_PAGES = 4096  # 16 MiB: each checkpoint waits for the disk
+_CHECKPOINT_PAGES = (16 << 20) // _PAGE_BYTES  # each checkpoint waits for the disk
 _MOST_DEFERRED = 1000  # statements
 
 # `run` of an input is the last run that has read it from its source.
 _SCHEMA = """
+CREATE TABLE runs (number INTEGER PRIMARY KEY);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE inputs (key TEXT PRIMARY KEY, version TEXT NOT NULL, state INTEGER NOT NULL, run INTEGER NOT NULL)
   WITHOUT ROWID;
@@ -116,6 +118,7 @@ class Database:
 
     def _prepare(self) -> None:
         execute = self._connection.execute
+        execute(f"PRAGMA page_size={_PAGE_BYTES}")
         execute("PRAGMA locking_mode=EXCLUSIVE")  # a file lock until the connection is closed or the process ends
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=NORMAL")
