@@ -1,0 +1,168 @@
+"""Ledger of an output: the states of its inputs, the tasks of the upstream, and settings."""
+
+import enum
+import sqlite3
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from embedwire.batch.database import Database
+from embedwire.batch.errors import OutputMismatchError
+from embedwire.batch.failure_table import FailureTable
+from embedwire.batch.failures_file import FailedInput
+from embedwire.batch.records import InvalidRecord, Record
+from embedwire.batch.rows import PendingRows
+from embedwire.results import Embedding
+
+_CHANGED = "has changed since it was embedded into this output; embed it into a new output, or under another key"
+_DUPLICATE_KEY = "the source has this key twice, with different content; give each input a unique key"
+
+
+class State(enum.IntEnum):
+    """State of an input in the ledger."""
+
+    OPEN = 0
+    EMBEDDED = 1
+    FAILED = 2
+    FAILED_FOR_NOW = 3
+
+
+class Admission(enum.Enum):
+    """What to do with an entry of the source."""
+
+    SEND = enum.auto()
+    EMBEDDED_BEFORE = enum.auto()
+    FAILED_BEFORE = enum.auto()
+    DUPLICATE = enum.auto()
+    INVALID = enum.auto()
+
+
+class Admitted(NamedTuple):
+    """Decision about an entry, and the identifier of its task if the upstream has one; else empty."""
+
+    admission: Admission
+    task_id: str = ""
+
+
+class Ledger:
+    """The states of inputs in one run. All methods can be called from any thread.
+
+    Args:
+        database: the open file.
+        retry_failed: whether inputs that have failed permanently are sent again.
+
+    Attributes:
+        rows: rows of the embedded inputs that are in no part yet.
+        failures: the failures.
+    """
+
+    def __init__(self, database: Database, *, retry_failed: bool = False) -> None:
+        self._database = database
+        self._retry_failed = retry_failed
+        self.rows = PendingRows(database)
+        self.failures = FailureTable(database)
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM failures WHERE is_from_source")  # the source is read again
+            self._run = connection.execute("INSERT INTO runs DEFAULT VALUES").lastrowid or 0
+
+    def check_settings(self, settings: Mapping[str, str]) -> None:
+        """Store settings that all rows of the output have in common.
+
+        Raises:
+            OutputMismatchError: the output has another value of one of them.
+        """
+        with self._database.transaction() as connection:
+            found = dict(connection.execute("SELECT name, value FROM settings"))
+            for name, value in settings.items():
+                if found.setdefault(name, value) != value:
+                    raise OutputMismatchError(
+                        f"{name}: this output was written with {found[name]!r}, not {value!r}; "
+                        "use the same value, or a new output"
+                    )
+            connection.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", settings.items())
+
+    def setting(self, name: str) -> str:
+        """Return a stored setting; empty if there is none."""
+        with self._database.deferred() as connection:
+            found = connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return str(found[0]) if found else ""
+
+    def admit(self, entry: Record | InvalidRecord) -> Admitted:
+        """Decide about the next entry of the source. If the process ends, the next run decides again."""
+        with self._database.deferred() as connection:
+            if isinstance(entry, InvalidRecord):
+                failure = FailedInput(entry.key, None, "INVALID_RECORD", "INVALID_ARGUMENT", entry.message)
+                self.failures.add(connection, "", failure, is_from_source=True)
+                return Admitted(Admission.INVALID)
+            query = "SELECT version, state, run FROM inputs WHERE key = ?"
+            version, state, run = connection.execute(query, (entry.key,)).fetchone() or (entry.version, State.OPEN, 0)
+            is_same = version == entry.version
+            if run == self._run:
+                return Admitted(Admission.DUPLICATE) if is_same else _reject(connection, entry, "DUPLICATE_KEY")
+            if state == State.EMBEDDED or (state == State.FAILED and is_same and not self._retry_failed):
+                connection.execute("UPDATE inputs SET run = ? WHERE key = ?", (self._run, entry.key))
+                if not is_same:
+                    return _reject(connection, entry, "CHANGED")
+                is_embedded = state == State.EMBEDDED
+                return Admitted(Admission.EMBEDDED_BEFORE if is_embedded else Admission.FAILED_BEFORE)
+            connection.execute("DELETE FROM failures WHERE key = ?", (entry.key,))
+            self._set_state(connection, entry, State.OPEN)
+            return Admitted(Admission.SEND, _task_of(connection, entry))
+
+    def embedded(self, record: Record, embedding: Embedding) -> None:
+        """Commit the vectors of an input.
+
+        Raises:
+            OSError: the ledger cannot be written, for instance because the disk is full.
+        """
+        with self._database.transaction() as connection:
+            self.rows.add(connection, record, embedding)
+            self._set_state(connection, record, State.EMBEDDED)
+            if record.modality == "audio":
+                _remove_task(connection, record)
+        self.rows.count += len(embedding.segments)
+
+    def failed(self, record: Record, failure: FailedInput) -> None:
+        """Commit the failure of an input. If it is temporary, the next run sends the input again.
+
+        Raises:
+            OSError: as `embedded`.
+        """
+        with self._database.transaction() as connection:
+            self.failures.add(connection, record.version, failure)
+            self._set_state(connection, record, State.FAILED_FOR_NOW if failure.is_temporary else State.FAILED)
+            if not failure.is_temporary:
+                _remove_task(connection, record)
+
+    def set_task(self, record: Record, task_id: str) -> None:
+        """Commit the identifier of the upstream's task of an input; empty if there is none any more.
+
+        Raises:
+            OSError: as `embedded`.
+        """
+        with self._database.transaction() as connection:
+            _remove_task(connection, record)
+            if task_id:
+                connection.execute("INSERT INTO tasks VALUES (?, ?, ?)", (record.key, record.version, task_id))
+
+    def _set_state(self, connection: sqlite3.Connection, record: Record, state: State) -> None:
+        row = (record.key, record.version, int(state), self._run)
+        connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", row)
+
+
+def _reject(connection: sqlite3.Connection, record: Record, reason: str) -> Admitted:
+    message = _CHANGED if reason == "CHANGED" else _DUPLICATE_KEY
+    failure = FailedInput(record.key, record.modality, reason, "INVALID_ARGUMENT", message)
+    FailureTable.add(connection, record.version, failure, is_from_source=True)
+    return Admitted(Admission.INVALID)
+
+
+def _task_of(connection: sqlite3.Connection, record: Record) -> str:
+    if record.modality != "audio":
+        return ""
+    query = "SELECT task_id FROM tasks WHERE key = ? AND version = ?"
+    found = connection.execute(query, (record.key, record.version)).fetchone()
+    return str(found[0]) if found else ""
+
+
+def _remove_task(connection: sqlite3.Connection, record: Record) -> None:
+    connection.execute("DELETE FROM tasks WHERE key = ?", (record.key,))
