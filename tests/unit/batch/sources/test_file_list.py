@@ -99,7 +99,7 @@ def test_a_missing_package_ends_the_run(folder: Path) -> None:
 
 
 @pytest.fixture
-def stdin(folder: Path) -> Generator[io.FileIO]:
+def stdin() -> Generator[io.FileIO]:
     """Standard input from a pipe; the test writes its other end."""
     reading, writing = os.pipe()
     saved = os.dup(0)
@@ -123,7 +123,7 @@ def test_standard_input_is_read_once(stdin: io.FileIO, folder: Path) -> None:
         list(source)
 
 
-def test_lines_of_standard_input_arrive_as_they_are_written(stdin: io.FileIO, folder: Path) -> None:
+def test_lines_of_standard_input_arrive_as_they_are_written(stdin: io.FileIO) -> None:
     """A line is yielded before the next one is written."""
     records = iter(read("-", format="jsonl"))
     stdin.write(b'{"text": "a", "key": "1"}\n')

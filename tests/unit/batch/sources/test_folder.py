@@ -107,7 +107,7 @@ def test_a_file_that_is_no_input_has_a_message(folder: Path, name: str) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_a_text(folder: Path) -> None:
-    """A text file may begin with a byte order mark, and end with \\r\\n."""
+    """A text file may begin with a byte order mark, and end with CR LF."""
     written(folder, b__txt=b"\xef\xbb\xbfa red fox\r\n")
 
     assert content(found(folder).records["b.txt"]) == b"a red fox"

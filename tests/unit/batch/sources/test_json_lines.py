@@ -70,7 +70,10 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "two objects": ('{"text": "a"} {"text": "b"}', "line 2: must be a JSON object (column 15)"),
     "a list": ([SECRET], "line 2: must be a JSON object, not another value"),
     "no input": ({"txt": SECRET}, "line 2: must have exactly one of text, image, audio; has none"),
-    "two inputs": ({"text": SECRET, "audio": "x"}, "line 2: must have exactly one of text, image, audio; has text and audio"),
+    "two inputs": (
+        {"text": SECRET, "audio": "x"},
+        "line 2: must have exactly one of text, image, audio; has text and audio",
+    ),
     "an empty text": ({"text": ""}, "line 2: text: must not be empty"),
     "a blank text": ({"text": " \n"}, "line 2: text: must not be empty"),
     "a number": ({"text": 3}, "line 2: text: must be a string, got int"),
@@ -79,18 +82,27 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "a missing file": ({"image": SECRET}, "line 2: image: cannot be read: No such file or directory"),
     "a folder": ({"image": "."}, "line 2: image: must be a regular file"),
     "a NUL": ({"image": f"{SECRET}\0"}, "line 2: image: must be a path or a URL"),
-    "bytes in JSON": ({"image": {"bytes": SECRET}}, "line 2: image: the field bytes must be binary; JSON lines have a path or URL"),
+    "bytes in JSON": (
+        {"image": {"bytes": SECRET}},
+        "line 2: image: the field bytes must be binary; JSON lines have a path or URL",
+    ),
     "an unknown URL": ({"image": f"{SECRET}://a"}, "line 2: image: fsspec does not know this kind of URL"),
     "an empty key": ({"key": "", "text": "a"}, "line 2: key: must not be empty"),
     "a long key": ({"key": "k" * 1025, "text": "a"}, "line 2: key: must have at most 1024 bytes of UTF-8, has 1025"),
     "a key with a surrogate": ('{"key": "\\ud800", "text": "a"}', "line 2: key: must be valid UTF-8"),
     "a list as key": ({"key": [SECRET], "text": "a"}, "line 2: key: must be one value, not a list or an object"),
     "an offset of a text": ({"text": "a", "start_offset_sec": 1}, "line 2: start_offset_sec: text has no such option"),
-    "an offset in words": ({"audio": "a", "end_offset_sec": SECRET}, "line 2: end_offset_sec: must be a number of seconds"),
-    "an offset of true": ({"audio": "a", "end_offset_sec": True}, "line 2: end_offset_sec: must be a number of seconds"),
+    "an offset in words": (
+        {"audio": "a", "end_offset_sec": SECRET},
+        "line 2: end_offset_sec: must be a number of seconds",
+    ),
+    "an offset of true": (
+        {"audio": "a", "end_offset_sec": True},
+        "line 2: end_offset_sec: must be a number of seconds",
+    ),
     "a truncation": ({"text": "a", "truncate": SECRET}, "line 2: truncate: must be one of none, start, end"),
     "much nesting": ("[" * 100_000, "line 2: must be a JSON object"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FAULTS)
