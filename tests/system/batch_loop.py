@@ -11,27 +11,28 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedwire import Client, Text
+from embedwire import Client, Embedding, Text
+from embedwire.vectors import Vector
 
 MODEL = "marengo3.0"
 INPUTS_PER_CALL, CALLS = 32, 8
 
-Vectors = list[NDArray[np.float32]]
 
-
-def mapped(client: Client, texts: Iterator[Text]) -> Vectors:
+def mapped(client: Client, texts: Iterator[Text]) -> list[Vector]:
     """Use `map`, the vectors in the order in which they arrive."""
     run = client.map(MODEL, texts, inputs_per_call=INPUTS_PER_CALL, concurrent_calls=CALLS)
     return [embedding.vector for embedding in run]
 
 
-def threaded(client: Client, texts: Iterator[Text]) -> Vectors:
+def threaded(client: Client, texts: Iterator[Text]) -> list[Vector]:
     """Use threads that embed many texts in each call."""
-    calls = iter(lambda: list(islice(texts, INPUTS_PER_CALL)), [])
+
+    def embed(some: list[Text]) -> list[Embedding]:
+        return client.embed(MODEL, some)
+
     with ThreadPoolExecutor(CALLS) as pool:
-        answers = pool.map(lambda some: client.embed(MODEL, some), calls)
+        answers = pool.map(embed, iter(lambda: list(islice(texts, INPUTS_PER_CALL)), []))
         return [embedding.vector for answer in answers for embedding in answer]
 
 
@@ -39,7 +40,7 @@ def main(kind: str, texts: str, vectors: str, target: str) -> None:
     """Embed the texts of a file."""
     with Path(texts).open() as file, Client(target) as client:
         inputs = (Text(json.loads(line)["text"]) for line in file)
-        np.save(vectors, np.stack({"map": mapped, "threads": threaded}[kind](client, inputs)))
+        np.save(vectors, np.asarray({"map": mapped, "threads": threaded}[kind](client, inputs)))
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def identity(modality: str, content: bytes) -> bytes:
 
 def vector(one: bytes, segment: int) -> NDArray[np.float32]:
     """Return the vector of a segment of the input with this identity."""
-    return np.frombuffer(_bytes(one, segment), np.uint8).astype(np.float32) / 128 - 1
+    return np.frombuffer(_bytes(one, segment), np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
 
 
 def _bytes(one: bytes, segment: int) -> bytes:
