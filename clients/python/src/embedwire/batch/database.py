@@ -12,12 +12,14 @@ from typing import Self
 from embedwire.batch.errors import OutputInUseError, OutputMismatchError
 
 _APPLICATION_ID, _SCHEMA_VERSION = 0x454D4257, 1  # "EMBW"
+_PAGE_BYTES = 8192  # one or more rows with their vectors; smaller pages double the time to remove the rows of a part
 _CACHE_KIB = 16 << 10
-_CHECKPOINT_PAGES = 4096  # 16 MiB: each checkpoint waits for the disk
+_CHECKPOINT_PAGES = (16 << 20) // _PAGE_BYTES  # each checkpoint waits for the disk
 _MOST_DEFERRED = 1000  # statements
 
 # `run` of an input is the last run that has read it from its source.
 _SCHEMA = """
+CREATE TABLE runs (number INTEGER PRIMARY KEY);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE inputs (key TEXT PRIMARY KEY, version TEXT NOT NULL, state INTEGER NOT NULL, run INTEGER NOT NULL)
   WITHOUT ROWID;
@@ -50,7 +52,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        self._deferred = 0
+        self._depth = self._deferred = 0
         with self._errors():
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
@@ -76,12 +78,13 @@ class Database:
         """
         with self.deferred() as connection:
             yield connection
-            connection.execute("COMMIT")
-            self._deferred = 0
+            self._commit()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[sqlite3.Connection]:
         """Run statements that may be lost if the process ends: the next transaction commits them.
+
+        Within the block of a transaction, they are part of it.
 
         Raises:
             OSError: as `transaction`.
@@ -89,24 +92,33 @@ class Database:
         with self._lock, self._errors():
             if not self._connection.in_transaction:
                 self._connection.execute("BEGIN")
+            self._depth += 1
             try:
                 yield self._connection
-                self._deferred += 1
-                if self._deferred >= _MOST_DEFERRED and self._connection.in_transaction:
-                    self._connection.execute("COMMIT")  # else the log would grow without a limit
-                    self._deferred = 0
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+            finally:
+                self._depth -= 1
+            self._deferred += 1
+            if self._deferred >= _MOST_DEFERRED and self._depth == 0:
+                self._commit()  # else the log would grow without a limit
+
+    def _commit(self) -> None:
+        self._deferred = 0
+        self._connection.execute("COMMIT")
 
     def synchronise(self) -> None:
         """Write all transactions to the disk."""
         with self._lock, self._errors():
+            if self._connection.in_transaction:
+                self._commit()
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _prepare(self) -> None:
         execute = self._connection.execute
+        execute(f"PRAGMA page_size={_PAGE_BYTES}")
         execute("PRAGMA locking_mode=EXCLUSIVE")  # a file lock until the connection is closed or the process ends
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=NORMAL")

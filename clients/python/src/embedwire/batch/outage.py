@@ -38,8 +38,8 @@ class OpenInput:
 class Outage:
     """State of the outage detection, with a clock of the caller in seconds. Not safe to share between threads.
 
-    An outage begins when 8 inputs have failed without a success. During it, one input at a time is sent as a test, after
-    pauses of 0.5 to 30 seconds. It ends with the first success.
+    An outage begins when 8 inputs have failed without a success. During it, one input at a time is sent as a test,
+    after pauses of 0.5 to 30 seconds. It ends with the first success.
 
     Attributes:
         sends_at: when the next input may be sent.
@@ -101,5 +101,5 @@ class Outage:
 
 def backoff(item: OpenInput, retry_delay: float | None) -> float:
     """Return the delay in seconds before an input is sent again: exponential, or that of the server if it is longer."""
-    longest = min(FIRST_BACKOFF * 2 ** min(item.failures - 1, 20), LONGEST_BACKOFF)
+    longest = min(FIRST_BACKOFF * 2.0 ** min(item.failures - 1, 20), LONGEST_BACKOFF)
     return max(random.uniform(0.5, 1) * longest, min(retry_delay or 0.0, _LONGEST_DELAY))  # noqa: S311 - not for cryptography

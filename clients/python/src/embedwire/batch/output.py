@@ -12,7 +12,7 @@ from embedwire.batch.errors import OutputMismatchError
 from embedwire.batch.ledger import Ledger
 from embedwire.batch.options import BatchOptions
 from embedwire.results import Model
-from embedwire.version import VERSION
+from embedwire.version import __version__
 
 
 class Output:
@@ -30,6 +30,7 @@ class Output:
     Raises:
         OutputInUseError: another process writes to it.
         OutputMismatchError: it was written with another model or other settings, or a part is missing.
+        ImportError: the extra `embedwire[batch]` is not installed.
         OSError: it cannot be written.
     """
 
@@ -39,12 +40,13 @@ class Output:
         self._parts.mkdir(parents=True, exist_ok=True)
         self._options = options
         self._dimensions = options.dimensions or model.dimensions
-        self._metadata = {"embedwire.model": model.name, "embedwire.version": VERSION}
-        self._writer: parts.PartWriter | None = None
+        self._metadata = {"embedwire.model": model.name, "embedwire.version": __version__}
         with contextlib.ExitStack() as stack:
             database = stack.enter_context(Database(folder / "ledger.sqlite"))
             self.ledger = Ledger(database, retry_failed=options.retry_failed)
             self.ledger.check_settings(self._settings(model.name))
+            self._metadata["embedwire.upstream"] = self.ledger.setting("upstream")
+            self._writer = self._new_writer()
             self._remove_unknown_parts()
             self._stack = stack.pop_all()
 
@@ -60,9 +62,10 @@ class Output:
         Raises:
             OutputMismatchError: it is another one.
         """
-        if self._metadata.get("embedwire.upstream") != upstream:
+        if self._metadata["embedwire.upstream"] != upstream:
             self.ledger.check_settings({"upstream": upstream})
             self._metadata["embedwire.upstream"] = upstream
+            self._writer = self._new_writer()
 
     def write_full_part(self) -> None:
         """Write a part if there are enough rows for one, and the failures.
@@ -70,7 +73,7 @@ class Output:
         Raises:
             OSError: a file cannot be written; the rows are kept.
         """
-        if self.ledger.rows.pending.count >= self._options.part_rows:
+        if self.ledger.rows.count >= self._options.part_rows:
             self.write()
 
     def write(self) -> None:
@@ -79,12 +82,12 @@ class Output:
         Raises:
             OSError: as `write_full_part`.
         """
-        pending, rows = self.ledger.rows.pending, self.ledger.rows
-        if pending.count:
+        rows = self.ledger.rows
+        if rows.count:
             number = self.number_of_parts
-            self._get_writer().write(self._parts, number, rows.until(pending.last, self._dimensions))
-            rows.written(number, pending)
-        failures_file.write(self._folder / "failures.jsonl", self.ledger.failures())
+            self._writer.write(self._parts, number, rows.all(self._dimensions))
+            rows.written(number)
+        failures_file.write(self._folder / "failures.jsonl", self.ledger.failures.all())
 
     @property
     def number_of_parts(self) -> int:
@@ -100,23 +103,20 @@ class Output:
         }
         return own | dict(self._options.settings)
 
-    def _get_writer(self) -> parts.PartWriter:
-        if self._writer is None:  # the metadata is complete after the first result
-            upstream = {"embedwire.upstream": self.ledger.setting("upstream")}
-            self._writer = parts.writer(
-                self._options.format,
-                self._dimensions,
-                metadata=self._metadata | upstream,
-                has_uncertainty=self._options.include_uncertainty,
-            )
-        return self._writer
+    def _new_writer(self) -> parts.PartWriter:
+        return parts.writer(
+            self._options.format,
+            self._dimensions,
+            metadata=self._metadata,
+            has_uncertainty=self._options.include_uncertainty,
+        )
 
     def _remove_unknown_parts(self) -> None:
         numbers = self.ledger.rows.parts()
         parts.remove_others(self._parts, numbers)
         for number in numbers:
-            name = parts.part_name(number, f".{self._options.format}")
+            name = parts.part_name(number, self._writer.suffix)
             if not (self._parts / name).exists():
                 raise OutputMismatchError(
-                    f"{self._parts / name}: is missing, but its inputs count as embedded; restore it, or use a new output"
+                    f"{self._parts / name}: missing, but its inputs count as embedded; restore it, or use a new output"
                 )

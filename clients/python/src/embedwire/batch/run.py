@@ -72,7 +72,7 @@ class Batch:
             return Summary(
                 progress=self.progress,
                 is_complete=receiver.error is None and self._feed is not None and self._feed.is_complete,
-                failures=output.ledger.count_failures(),
+                failures=output.ledger.failures.count(),
                 ignored=self._source.ignored,
                 error=receiver.error,
                 parts=output.number_of_parts,
