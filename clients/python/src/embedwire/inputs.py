@@ -20,6 +20,18 @@ Chunks = Iterable[bytes] | AsyncIterable[bytes]
 _CONTENT = ("path", "data", "file", "chunks")
 
 
+class RepeatableChunks(Iterable[bytes]):
+    """Base class of chunks that begin again with each iteration, for instance of a file in a bucket.
+
+    As `Media.chunks` they are sent like a file: inline if they are small, and again after a rejection.
+
+    Attributes:
+        size: total size in bytes; None if it is unknown.
+    """
+
+    size: int | None
+
+
 class Input:
     """Base class of `Text`, `Image` and `Audio`."""
 

@@ -1,0 +1,155 @@
+"""The run or the plan of `embedwire batch`; it needs the extra `embedwire[batch]`."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import typer
+
+from embedwire.batch.errors import BatchError
+from embedwire.batch.options import BatchOptions
+from embedwire.batch.run import Batch
+from embedwire.batch.options import Summary
+from embedwire.batch.progress import Progress
+from embedwire.cli import failures, output, terminal
+from embedwire.cli.audio import AudioOptions
+from embedwire.cli.batch import summary as summaries
+from embedwire.cli.batch.display import BatchDisplay
+from embedwire.cli.batch.log import BatchLog
+from embedwire.cli.batch.signals import StopSignals
+from embedwire.cli.batch.sources import SourceOptions, UnreadableError
+from embedwire.cli.call import open_client
+from embedwire.cli.given import CutEnd
+from embedwire.client import Client
+from embedwire.inputs import AnyInput, Audio, Text, Truncate
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """The server of a command.
+
+    Attributes:
+        target: address of the server.
+        tls: whether to use TLS.
+        tls_ca: trusted roots; implies TLS.
+        token: bearer token for the server.
+        timeout: deadline of each call, in seconds.
+    """
+
+    target: str
+    tls: bool
+    tls_ca: Path | None
+    token: str | None = dataclasses.field(repr=False)
+    timeout: float | None
+
+    def open(self) -> contextlib.AbstractContextManager[Client]:
+        """Open a client.
+
+        Raises:
+            BadParameter: an argument of the client is invalid.
+        """
+        return open_client(self.target, self.tls_ca, self.token, self.timeout, tls=self.tls)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Preparation:
+    """The options of inputs of a command.
+
+    Attributes:
+        truncate: truncation of texts.
+        audio: options of audio.
+    """
+
+    truncate: CutEnd | None
+    audio: AudioOptions
+
+    def __call__(self, given: AnyInput) -> AnyInput:
+        """Return an input with the options of its kind; its own options, of a row of a table, take precedence."""
+        return dataclasses.replace(given, **{name: value for name, value in self._of(given) if not getattr(given, name)})
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The options that are given, as text: vectors with other options do not belong into the same output."""
+        return {name: str(value) for name, value in (*self._truncation(), *self._audio())}
+
+    def _of(self, given: AnyInput) -> Iterator[tuple[str, Any]]:
+        if isinstance(given, Text):
+            return self._truncation()
+        return self._audio() if isinstance(given, Audio) else iter(())
+
+    def _truncation(self) -> Iterator[tuple[str, Any]]:
+        if self.truncate is not None:
+            yield "truncate", str(self.truncate)
+
+    def _audio(self) -> Iterator[tuple[str, Any]]:
+        return ((name, value) for name, value in self.audio.arguments.items() if value not in (None, ()))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """The batch of one command.
+
+    Attributes:
+        sources: the sources.
+        connection: the server.
+        model: name of the model.
+        folder: folder of the output.
+        options: the options of the batch that are given.
+        interval: seconds between the lines of progress, without a terminal.
+    """
+
+    sources: SourceOptions
+    connection: Connection
+    model: str
+    folder: Path
+    options: dict[str, Any]
+    interval: float
+
+    def run(self) -> NoReturn:
+        """Embed the sources, show the progress and the summary, and exit.
+
+        Raises:
+            Exit: always, with the exit code.
+        """
+        with _exit_codes(), contextlib.ExitStack() as stack:
+            source = self.sources.open()
+            client = stack.enter_context(self.connection.open())
+            batch = Batch(client, self.model, source, self.folder, BatchOptions(**self.options))
+            summary, stopped = self._embed(batch)
+            code = summaries.exit_code(summary, stopped)
+            summaries.print_summary(terminal.rows(), summary, self.folder, code)
+            if summary.error is not None and not stopped:
+                failures.report(summary.error)
+            raise typer.Exit(code)
+
+    def _embed(self, batch: Batch) -> tuple[Summary, int]:
+        """Return the summary, and the exit code of a signal or 0."""
+        reporter = _reporter(lambda: batch.progress, self.interval)
+
+        def stop() -> None:
+            batch.stop()
+            reporter.stopping()
+
+        with reporter, StopSignals(stop) as signals:
+            return batch.run(), signals.exit_code
+
+
+def _reporter(read: Callable[[], Progress], interval: float) -> BatchDisplay | BatchLog:
+    console = terminal.progress(terminal.rows())
+    return BatchLog(read, interval) if console is None else BatchDisplay(console, read)
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Convert the exceptions of a batch: an unreadable source is a fault of the command, any other file the output."""
+    with failures.exit_codes_for_exceptions():
+        try:
+            yield
+        except BatchError as error:
+            raise typer.BadParameter(str(error), param_hint="--output") from None
+        except (UnreadableError, output.OutputError, BrokenPipeError):
+            raise
+        except OSError as error:
+            raise output.OutputError(error.errno, error.strerror or str(error), error.filename) from error

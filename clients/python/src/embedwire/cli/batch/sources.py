@@ -1,0 +1,101 @@
+"""The sources of one batch, in the order of the command line."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import typer
+
+from embedwire.batch.records import InvalidRecord, Record, Source
+from embedwire.batch.sources import Columns, SourceFormat, read
+from embedwire.cli.terminal import printable
+
+
+class UnreadableError(OSError):
+    """A source cannot be read. `filename` and `strerror` are those of the original error."""
+
+
+class Chain:
+    """Several sources as one.
+
+    Args:
+        sources: the sources.
+
+    Attributes:
+        ignored: as in `Source`.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.ignored: Counter[str] = Counter()
+        self._sources = sources
+
+    def __iter__(self) -> Iterator[Record | InvalidRecord]:
+        """Yield the records of all sources.
+
+        Raises:
+            UnreadableError: a source cannot be read.
+        """
+        self.ignored = Counter()
+        for source in self._sources:
+            try:
+                yield from source
+            except OSError as error:
+                raise UnreadableError(error.errno, error.strerror or str(error), error.filename) from error
+            self.ignored += source.ignored
+
+    def count(self) -> int | None:
+        """Return the number of entries; None if that of a source needs as long as reading it.
+
+        Raises:
+            UnreadableError: a source cannot be read.
+        """
+        total = 0
+        for source in self._sources:
+            try:
+                count = source.count()
+            except OSError as error:
+                raise UnreadableError(error.errno, error.strerror or str(error), error.filename) from error
+            if count is None:
+                return None
+            total += count
+        return total
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """The sources of a command.
+
+    Attributes:
+        locations: the arguments, in their order.
+        format: format of all; None to detect it.
+        columns: names of the columns.
+        include: patterns of the files of folders.
+        checksum: whether versions of files are hashes of their content.
+    """
+
+    locations: Sequence[str]
+    format: SourceFormat | None
+    columns: Columns
+    include: Sequence[str]
+    checksum: bool
+
+    def open(self) -> Chain:
+        """Return the sources as one.
+
+        Raises:
+            BadParameter: a location or an option is invalid.
+        """
+        return Chain([self._open(location) for location in self.locations])
+
+    def _open(self, location: str) -> Source:
+        try:
+            return read(
+                location,
+                format=self.format,
+                columns=self.columns,
+                include=self.include,
+                checksum=self.checksum,
+            )
+        except (OSError, ValueError, ImportError) as error:
+            fault = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise typer.BadParameter(f"{printable(location)}: {fault}", param_hint="SOURCE") from None

@@ -1,0 +1,81 @@
+"""Summary of a batch, and its exit code."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.text import Text
+
+from embedwire.batch.options import Summary
+from embedwire.cli import durations, exit_codes
+from embedwire.cli.batch.display import rate
+from embedwire.cli.terminal import Screen, print_labelled
+
+_LABEL_WIDTH = 16
+
+
+def print_summary(screen: Screen, summary: Summary, output: Path, exit_code: int) -> None:
+    """Print what was embedded and what was not, where it is, and how to continue."""
+    for label, text in _lines(summary, output, exit_code):
+        print_row(screen, label, text)
+
+
+def print_row(screen: Screen, label: str, text: str) -> None:
+    """Print a text beside its label."""
+    print_labelled(screen, Text(label.ljust(_LABEL_WIDTH)), Text(text))
+
+
+def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str, str]]:
+    progress = summary.progress
+    took = f"in {durations.show(progress.seconds)}"
+    speed = f", {rate(progress.embedded / progress.seconds)}" if progress.embedded and progress.seconds else ""
+    yield "embedded", f"{_inputs(progress.embedded)}, {progress.segments:,} vectors, {took}{speed}"
+    if progress.resumed:
+        yield "complete before", _inputs(progress.resumed)
+    if progress.duplicates:
+        yield "duplicates", f"{_inputs(progress.duplicates)} with the key and content of another one"
+    if summary.failures:
+        yield "failed", f"{_inputs(summary.failures.total())}: {by_name(summary.reasons)}"
+        yield "", f"{output / 'failures.jsonl'} has a line for each"
+    if summary.ignored:
+        yield "ignored", ignored(summary.ignored)
+    if summary.parts:
+        yield "vectors", f"{output / 'embeddings'}, {_count(summary.parts, 'file')}"
+    if not summary.is_complete:
+        yield "not complete", "run the same command again: what is embedded is not sent again"
+    elif exit_code == exit_codes.REQUEST:
+        yield "to try again", "correct the failed inputs, then add --retry-failed"
+
+
+def ignored(suffixes: Counter[str]) -> str:
+    """Return the number of files that are not read, by suffix."""
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
+    return f"{_count(suffixes.total(), 'file')} of other types: {kinds}"
+
+
+def by_name(counts: Counter[str]) -> str:
+    """Return counts with their names, the largest first."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+
+
+def _inputs(count: int) -> str:
+    return _count(count, "input")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def exit_code(summary: Summary, stopped: int) -> int:
+    """Return the exit code.
+
+    Args:
+        summary: the summary.
+        stopped: exit code of the signal that stopped the batch; 0 without one.
+    """
+    if stopped and not summary.is_complete:
+        return stopped
+    if summary.error is not None:
+        return exit_codes.for_failure(summary.error.failure)
+    code = exit_codes.combined({exit_codes.for_failure(failure) for failure in summary.failures})
+    return code if code or summary.is_complete else exit_codes.RETRY_LATER
