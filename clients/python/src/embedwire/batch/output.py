@@ -73,7 +73,7 @@ class Output:
         Raises:
             OSError: a file cannot be written; the rows are kept.
         """
-        if self.ledger.rows.pending.rows >= self._options.part_rows:
+        if self.ledger.rows.count >= self._options.part_rows:
             self.write()
 
     def write(self) -> None:
@@ -82,12 +82,12 @@ class Output:
         Raises:
             OSError: as `write_full_part`.
         """
-        pending, rows = self.ledger.rows.pending, self.ledger.rows
-        if pending.rows:
+        rows = self.ledger.rows
+        if rows.count:
             number = self.number_of_parts
-            self._writer.write(self._parts, number, rows.until(pending.last, self._dimensions))
-            rows.written(number, pending)
-        failures_file.write(self._folder / "failures.jsonl", self.ledger.failures())
+            self._writer.write(self._parts, number, rows.all(self._dimensions))
+            rows.written(number)
+        failures_file.write(self._folder / "failures.jsonl", self.ledger.failures.all())
 
     @property
     def number_of_parts(self) -> int:

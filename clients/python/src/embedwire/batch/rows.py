@@ -1,9 +1,10 @@
 """Rows of answered inputs that are in no part yet, and the parts that have been written."""
 
 import array
+import sqlite3
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from embedwire.batch.database import Database
 from embedwire.batch.parts import Row
@@ -18,14 +19,7 @@ _COLUMNS = (
 )
 _TRUNCATED = 8  # SQLite has no type for it
 _INSERT = f"INSERT INTO rows ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
-_SELECT = f"SELECT id, {_COLUMNS} FROM rows WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"  # noqa: S608
-
-
-class Pending(NamedTuple):
-    """Rows that are in no part yet: their number, and the identifier of the last one."""
-
-    rows: int
-    last: int
+_SELECT = f"SELECT id, {_COLUMNS} FROM rows WHERE id > ? ORDER BY id LIMIT ?"  # noqa: S608
 
 
 class PendingRows:
@@ -35,44 +29,41 @@ class PendingRows:
         database: the open file.
 
     Attributes:
-        pending: the committed rows that are in no part yet.
+        count: number of committed rows that are in no part yet.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         with database.deferred() as connection:
-            self.pending = Pending(*connection.execute("SELECT count(*), coalesce(max(id), 0) FROM rows").fetchone())
+            (self.count,) = connection.execute("SELECT count(*) FROM rows").fetchone()
 
-    def add(self, record: Record, embedding: Embedding) -> Pending:
-        """Add the rows of an embedding, in the transaction of the caller. Return what is pending after its commit."""
-        pending = self.pending
+    @staticmethod
+    def add(connection: sqlite3.Connection, record: Record, embedding: Embedding) -> None:
+        """Add the rows of an embedding, in the transaction of the caller, which then adds their number to `count`."""
         duration, truncated = embedding.result.media_duration_sec, embedding.result.truncated
-        with self._database.deferred() as connection:
-            for segment in embedding.segments:
-                row = (
-                    record.key,
-                    record.modality,
-                    segment.segment_index,
-                    segment.start_offset_sec,
-                    segment.end_offset_sec,
-                    segment.embedding_option,
-                    segment.embedding_scope,
-                    duration,
-                    truncated,
-                    _bytes(segment.vector),
-                    None if segment.uncertainty is None else _bytes(segment.uncertainty),
-                )
-                last = connection.execute(_INSERT, row).lastrowid or 0
-                pending = Pending(pending.rows + 1, last)
-        return pending
+        for segment in embedding.segments:
+            row = (
+                record.key,
+                record.modality,
+                segment.segment_index,
+                segment.start_offset_sec,
+                segment.end_offset_sec,
+                segment.embedding_option,
+                segment.embedding_scope,
+                duration,
+                truncated,
+                _bytes(segment.vector),
+                None if segment.uncertainty is None else _bytes(segment.uncertainty),
+            )
+            connection.execute(_INSERT, row)
 
-    def until(self, last: int, dimensions: int) -> Iterator[Row]:
-        """Yield the rows up to an identifier in order, with about a MiB of them in memory."""
+    def all(self, dimensions: int) -> Iterator[Row]:
+        """Yield the rows in order, with about a MiB of them in memory. None may be added in the meantime."""
         limit = max(1, _BYTES_PER_READ // (4 * dimensions))
         after = 0
         while True:
             with self._database.deferred() as connection:
-                found = connection.execute(_SELECT, (after, last, limit)).fetchall()
+                found = connection.execute(_SELECT, (after, limit)).fetchall()
             if not found:
                 return
             yield from map(_row, found)
@@ -83,16 +74,16 @@ class PendingRows:
         with self._database.deferred() as connection:
             return [number for (number,) in connection.execute("SELECT number FROM parts ORDER BY number")]
 
-    def written(self, number: int, pending: Pending) -> None:
-        """Record a part, and remove its rows. The part has to be on the disk.
+    def written(self, number: int) -> None:
+        """Record a part that has all rows, and remove these. It has to be on the disk.
 
         Raises:
             OSError: the ledger cannot be written.
         """
         with self._database.transaction() as connection:
-            connection.execute("INSERT INTO parts VALUES (?, ?)", (number, pending.rows))
-            connection.execute("DELETE FROM rows WHERE id <= ?", (pending.last,))
-        self.pending = Pending(self.pending.rows - pending.rows, self.pending.last)
+            connection.execute("INSERT INTO parts VALUES (?, ?)", (number, self.count))
+            connection.execute("DELETE FROM rows")
+        self.count = 0
         self._database.synchronise()
 
 

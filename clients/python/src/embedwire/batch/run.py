@@ -72,7 +72,7 @@ class Batch:
             return Summary(
                 progress=self.progress,
                 is_complete=receiver.error is None and self._feed is not None and self._feed.is_complete,
-                failures=output.ledger.count_failures(),
+                failures=output.ledger.failures.count(),
                 ignored=self._source.ignored,
                 error=receiver.error,
                 parts=output.number_of_parts,
@@ -102,9 +102,8 @@ class Batch:
         receiver = Receiver(feed, output, self._tally, options)
         with contextlib.ExitStack() as stack:
             stack.callback(feed.stop)  # before the run is closed: its thread may wait in the feed
-            run = self._client.map(model, feed, on_progress=receiver.progress, **options.of_map)
-            self._map = stack.enter_context(run)
-            self._feed = feed
+            run = stack.enter_context(self._client.map(model, feed, on_progress=receiver.progress, **options.of_map))
+            self._map, self._feed = run, feed
             if self._is_stopped:
                 feed.stop()
             try:

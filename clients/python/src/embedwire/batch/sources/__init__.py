@@ -1,5 +1,6 @@
 """Sources of a batch: a folder, a bucket, a list of files, JSON lines, Parquet."""
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from embedwire.batch.sources.lines import Lines
 from embedwire.batch.sources.local import STDIN, StandardInput
 from embedwire.batch.sources.parquet import ParquetSource
 from embedwire.batch.sources.references import References, locate
+from embedwire.batch.sources.remote import without_credentials
 from embedwire.batch.sources.rows import Columns
 from embedwire.batch.sources.tables import Tables
 
@@ -70,8 +72,8 @@ def read(
         return _stdin(format, columns or Columns(), checksum=checksum)
     store, path = locate(text)
     path = path.rstrip("/") or path
-    chosen = format or _format(store, path)
-    is_folder = store.entry(path).kind == "folder"
+    is_folder = _is_folder(store, path, text)
+    chosen = format or ("folder" if is_folder else _format(path))
     if chosen == "folder":
         if not is_folder:
             raise NotADirectoryError(f"{path}: is not a folder")
@@ -98,15 +100,19 @@ def _stdin(chosen: SourceFormat | None, columns: Columns, *, checksum: bool) -> 
     raise ValueError(f"format: standard input can be a list or jsonl, got {chosen or 'none'}")
 
 
-def _format(store: Store, path: str) -> SourceFormat:
-    """Return the format of a location.
+def _is_folder(store: Store, path: str, location: str) -> bool:
+    try:
+        return store.entry(path).kind == "folder"
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), without_credentials(location)) from None
+
+
+def _format(path: str) -> SourceFormat:
+    """Return the format of a file.
 
     Raises:
-        OSError: the location cannot be read.
-        ValueError: it is a file of an unknown type.
+        ValueError: its type is unknown.
     """
-    if store.entry(path).kind == "folder":
-        return "folder"
     suffix = PurePosixPath(path).suffix.lower()
     if suffix not in _SUFFIXES:
         raise ValueError(f"format: must be given for a file {suffix or 'without a suffix'}; or name a folder")

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 from embedwire.batch.records import InvalidRecord, Record
 from embedwire.batch.sources import building, files
+from embedwire.batch.sources.ahead import in_order
 from embedwire.batch.sources.building import Fault
 from embedwire.batch.sources.lines import Lines
 from embedwire.batch.sources.references import References
@@ -34,8 +36,10 @@ class ListSource:
         Raises:
             OSError: the list or a bucket cannot be read.
         """
-        for index, line in self._lines:
-            yield self._record(f"line {index + 1}", line)
+        yield from in_order(
+            (self._references.is_remote(_name(line)), partial(self._record, f"line {index + 1}", _name(line)))
+            for index, line in self._lines
+        )
 
     def count(self) -> int | None:
         """Return the number of lines of a local list.
@@ -45,10 +49,9 @@ class ListSource:
         """
         return self._lines.count()
 
-    def _record(self, place: str, line: bytes | None) -> Record | InvalidRecord:
-        name = "" if line is None else line.decode(errors="surrogateescape")
-        if line is None or (fault := building.key_fault(name)):
-            fault = f"must have at most {building.MAX_KEY_BYTES} bytes" if line is None else fault
+    def _record(self, place: str, name: str | None) -> Record | InvalidRecord:
+        if name is None or (fault := building.key_fault(name)):
+            fault = f"must have at most {building.MAX_KEY_BYTES} bytes" if name is None else fault
             return building.invalid(place, f"{place}: {fault}")
         modality = files.url_modality(name) if files.is_url(name) else files.modality(name)
         if modality is None:
@@ -58,3 +61,7 @@ class ListSource:
             return self._references.record(name, modality, name, {})
         except Fault as error:
             return building.invalid(name, f"{place}: {error}")
+
+
+def _name(line: bytes | None) -> str | None:
+    return None if line is None else line.decode(errors="surrogateescape")

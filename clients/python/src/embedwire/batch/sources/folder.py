@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 
 from embedwire.batch.records import InvalidRecord, Modality, Record
 from embedwire.batch.sources import building, files
+from embedwire.batch.sources.ahead import in_order
 from embedwire.batch.sources.files import Entry, Store
 from embedwire.batch.sources.local import LocalStore
 
@@ -37,8 +39,11 @@ class FolderSource:
             OSError: a folder cannot be read.
         """
         self.ignored.clear()
-        for path, modality, entry in self._found(self.ignored):
-            yield self._record(path, modality, entry)
+        is_remote = not isinstance(self._store, LocalStore)
+        yield from in_order(
+            (is_remote and (modality == "text" or self._checksum), partial(self._record, path, modality, entry))
+            for path, modality, entry in self._found(self.ignored)
+        )
 
     def count(self) -> int | None:
         """Return the number of files of a local folder.

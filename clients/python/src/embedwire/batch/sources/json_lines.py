@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from embedwire.batch.records import InvalidRecord, Record
-from embedwire.batch.sources.building import MAX_TEXT_BYTES
+from embedwire.batch.sources.ahead import in_order
+from embedwire.batch.sources.building import MAX_TEXT_BYTES, Fault
 from embedwire.batch.sources.lines import Lines
 from embedwire.batch.sources.rows import Columns, Rows
 from embedwire.batch.sources.tables import Tables
@@ -36,8 +38,8 @@ class JsonLinesSource:
         """
         for table in self._tables:
             rows = Rows(table.name, self._columns, table.references, "line")
-            for index, line in Lines(self._tables.store, table.path):
-                yield _record(rows, index, line)
+            lines = Lines(self._tables.store, table.path)
+            yield from in_order(_task(rows, index, line) for index, line in lines)
 
     def count(self) -> int | None:
         """Return the number of lines of local files.
@@ -49,16 +51,29 @@ class JsonLinesSource:
         return None if None in counts else sum(count or 0 for count in counts)
 
 
-def _record(rows: Rows, index: int, line: bytes | None) -> Record | InvalidRecord:
+def _task(rows: Rows, index: int, line: bytes | None) -> tuple[bool, Callable[[], Record | InvalidRecord]]:
+    try:
+        fields = _object(line)
+    except Fault as error:
+        return False, partial(rows.invalid, index, str(error))
+    return rows.is_remote(fields), partial(rows.record, index, fields)
+
+
+def _object(line: bytes | None) -> dict[str, Any]:
+    """Parse a line.
+
+    Raises:
+        Fault: it is not a JSON object.
+    """
     if line is None:
-        return rows.invalid(index, f"must have at most {MAX_TEXT_BYTES} bytes")
+        raise Fault(f"must have at most {MAX_TEXT_BYTES} bytes")
     try:
         fields: Any = json.loads(line.decode())
     except UnicodeDecodeError:
-        return rows.invalid(index, "must be valid UTF-8")
+        raise Fault("must be valid UTF-8") from None
     except (ValueError, RecursionError) as error:
         column = f" (column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        return rows.invalid(index, f"must be a JSON object{column}")
+        raise Fault(f"must be a JSON object{column}") from None
     if not isinstance(fields, dict):
-        return rows.invalid(index, "must be a JSON object, not another value")
-    return rows.record(index, fields)
+        raise Fault("must be a JSON object, not another value")
+    return fields

@@ -3,12 +3,14 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import parquet as pq
 
 from embedwire.batch.records import InvalidRecord, Record
+from embedwire.batch.sources.ahead import in_order
 from embedwire.batch.sources.rows import Columns, Rows, option_names
 from embedwire.batch.sources.tables import Table, Tables
 
@@ -51,8 +53,10 @@ class ParquetSource:
         for table in self._tables:
             rows = Rows(table.name, self._columns, table.references, "row")
             with self._opened(table) as (file, names):
-                for index, fields in enumerate(_rows(table.name, file, names, self._columns.key)):
-                    yield rows.record(index, fields)
+                found = enumerate(_rows(table.name, file, names, self._columns.key))
+                yield from in_order(
+                    (rows.is_remote(fields), partial(rows.record, index, fields)) for index, fields in found
+                )
 
     def count(self) -> int | None:
         """Return the number of rows; None for a folder in a bucket.

@@ -9,6 +9,8 @@ from embedwire.batch.sources.building import Fault
 from embedwire.batch.sources.files import Store
 from embedwire.batch.sources.local import LocalStore
 
+_LOCAL_URLS = ("file://", "local://")
+
 
 def locate(location: str) -> tuple[Store, str]:
     """Return the store of a path or URL, and the path in it.
@@ -18,10 +20,10 @@ def locate(location: str) -> tuple[Store, str]:
         ValueError: this kind of URL is unknown.
         OSError: the connection fails.
     """
-    scheme, separator, path = location.partition("://")
+    _, separator, path = location.partition("://")
     if not separator:
         return LocalStore(), location
-    return (LocalStore(), path) if scheme in {"file", "local"} else remote.connect(location)
+    return (LocalStore(), path) if location.startswith(_LOCAL_URLS) else remote.connect(location)
 
 
 class References:
@@ -63,9 +65,15 @@ class References:
             raise building.unreadable(modality, error) from None
         return building.of_file(key, modality, (store, entry), arguments, checksum=self._checksum)
 
+    def is_remote(self, name: object) -> bool:
+        """Return whether a remote store is asked for a path or URL."""
+        if not isinstance(name, str) or files.is_url(name):
+            return False
+        return not name.startswith(_LOCAL_URLS) if "://" in name else not self._is_local
+
     def _locate(self, modality: Modality, name: str) -> tuple[Store, str]:
         is_url = "://" in name
-        if not self._is_local and (name.startswith(("/", "file:", "local:")) or ".." in name.split("/")):
+        if not self._is_local and (name.startswith(("/", *_LOCAL_URLS)) or ".." in name.split("/")):
             raise Fault(f'{modality}: a list in a bucket can name URLs, and relative paths without ".."')
         if not is_url:
             return self._store, self._store.join(self._folder, name)

@@ -2,9 +2,10 @@
 
 import contextlib
 import errno
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Any, ParamSpec, TypeVar, cast
+from typing import IO, Any, ParamSpec, TypeVar
 
 import fsspec
 from fsspec.registry import known_implementations
@@ -14,6 +15,7 @@ from embedwire.inputs import RepeatableChunks
 
 # A file of at most this size is read by one request; larger ones in blocks of this size.
 BLOCK_BYTES = 1 << 20
+_BUFFER_BYTES = 64 << 10
 
 # Attributes that change with the content, in the order of preference; the names are those of the implementations.
 _VERSIONS = (
@@ -56,7 +58,7 @@ class RemoteStore:
     def open(self, path: str) -> Iterator[IO[bytes]]:
         """Open a file for reading."""
         with _translated(self._files.open, path, "rb", block_size=BLOCK_BYTES) as file:
-            yield cast("IO[bytes]", _Translating(file))
+            yield io.BufferedReader(_RawFile(file), _BUFFER_BYTES)
 
     def read(self, path: str) -> bytes:
         """Return the content of a small file, by one request."""
@@ -126,17 +128,29 @@ def connect(url: str) -> tuple[RemoteStore, str]:
     return RemoteStore(files), path
 
 
-class _Translating:
-    """File that raises OSError only."""
+class _RawFile(io.RawIOBase):
+    """File of fsspec that raises OSError only, and has all methods of a file in a buffer around it."""
 
     def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
         self._file = file
 
-    def read(self, size: int = -1) -> bytes:
-        return _translated(self._file.read, size)
+    def readable(self) -> bool:
+        return True
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the file
-        return getattr(self._file, name)
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:  # noqa: ANN401 - a buffer
+        data = _translated(self._file.read, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return _translated(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _entry(info: Mapping[str, Any]) -> Entry:
@@ -168,6 +182,11 @@ def _as_os_error(error: Exception) -> OSError:
     """Return the exception as one of the store: missing permissions concern all files of a bucket."""
     number = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
     return OSError(errno.EIO if number in {errno.EPERM, errno.EACCES} else number, _words(error))
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the user, password and query of URLs in it."""
+    return _CREDENTIALS.sub("", text)
 
 
 def _words(error: Exception) -> str:

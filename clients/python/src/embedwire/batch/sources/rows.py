@@ -68,6 +68,12 @@ class Rows:
         number = index + 1 if self._unit == "line" else index  # editors count lines from 1
         return building.invalid(key or f"{self._name}:{index}", f"{self._unit} {number}: {fault}")
 
+    def is_remote(self, fields: Mapping[str, Any]) -> bool:
+        """Return whether a remote store is asked for the file of a row."""
+        values = [fields.get(name) for name in (self._columns.image, self._columns.audio)]
+        names = [value.get("path") if isinstance(value, dict) else value for value in values]
+        return any(self._references.is_remote(name) for name in names)
+
     def record(self, index: int, fields: Mapping[str, Any]) -> Record | InvalidRecord:
         """Return the record of a row.
 
