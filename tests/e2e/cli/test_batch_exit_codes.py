@@ -117,7 +117,7 @@ async def test_usage_errors_end_with_2(served: Served, tmp_path: Path) -> None:
         ("batch", "nope://bucket/a", *new): "SOURCE: ",
         ("batch", "-", *new): "SOURCE: ",
         ("batch", source): "--output: needs a folder",
-        ("batch", *new): "Missing argument 'SOURCE...'",
+        ("batch", *new): "Missing argument 'SOURCE'",
         ("batch", source, *new, "--outage-timeout", "5"): "must be a duration from 1s to 30d, such as 30s, 10m or 1h",
         ("batch", source, *new, "--inputs-per-call", "0"): "'--inputs-per-call': must be 1 to 256, got 0",
         ("batch", source, *new, "--price", "text=1"): "--price: is for --dry-run",

@@ -1,4 +1,7 @@
-"""The command `embedwire`, also `python -m embedwire`. It needs the extra `embedwire[cli]`; `[plot]` to plot, `[batch]` for batches."""
+"""The command `embedwire`, also `python -m embedwire`.
+
+It needs the extra `embedwire[cli]`, to plot `[plot]`, and for batches `[batch]`.
+"""
 
 import os
 import sys

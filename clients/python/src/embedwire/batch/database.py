@@ -120,20 +120,26 @@ class Database:
         execute = self._connection.execute
         execute(f"PRAGMA page_size={_PAGE_BYTES}")
         execute("PRAGMA locking_mode=EXCLUSIVE")  # a file lock until the connection is closed or the process ends
+        is_new = not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not is_new and self._identity() != (_APPLICATION_ID, _SCHEMA_VERSION):
+            raise OutputMismatchError(f"{self._path}: not a ledger of this version of embedwire; use a new output")
         execute("PRAGMA journal_mode=WAL")
         execute("PRAGMA synchronous=NORMAL")
         execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
         execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-        execute("BEGIN IMMEDIATE")
-        found = (execute("PRAGMA application_id").fetchone()[0], execute("PRAGMA user_version").fetchone()[0])
-        if found == (0, 0) and not execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if is_new:
+            execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 execute(statement)
             execute(f"PRAGMA application_id={_APPLICATION_ID}")
             execute(f"PRAGMA user_version={_SCHEMA_VERSION}")
-        elif found != (_APPLICATION_ID, _SCHEMA_VERSION):
-            raise OutputMismatchError(f"{self._path}: not a ledger of this version of embedwire; use a new output")
-        execute("COMMIT")
+            execute("COMMIT")
+
+    def _identity(self) -> tuple[int, int]:
+        """Return the identifier of the program and the version of its schema, as stored in the file."""
+        names = ("application_id", "user_version")
+        application, version = (self._connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        return application, version
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -47,6 +47,7 @@ class Feed:
         self._prepare = prepare
         self._most_waiting = most_waiting
         self._outage = Outage()
+        self._reason = ""
         self._open: dict[int, OpenInput] = {}  # sent, by position
         self._waiting: list[tuple[float, int, OpenInput]] = []  # a heap: when it is sent again, a number, the input
         self._numbers = itertools.count()
@@ -91,10 +92,11 @@ class Feed:
                 self._outage.reached()
             self._end(position)
 
-    def failed_for_now(self, position: int, *, has_reached_server: bool) -> OpenInput:
+    def failed_for_now(self, position: int, reason: str, *, has_reached_server: bool) -> OpenInput:
         """Count a temporary failure of an input, and return it."""
         with self._changed:
             item = self._open[position]
+            self._reason = reason
             self._outage.failed(item, time.monotonic(), has_reached_server=has_reached_server)
             return item
 
@@ -144,6 +146,12 @@ class Feed:
         """Seconds until the next attempt in an outage; 0 if there is none."""
         with self._changed:
             return max(0.0, self._outage.sends_at - time.monotonic()) if self._outage.is_on else 0.0
+
+    @property
+    def outage_reason(self) -> str:
+        """Reason or code of the last temporary failure, in an outage; empty if there is none."""
+        with self._changed:
+            return self._reason if self._outage.is_on else ""
 
     def _end(self, position: int) -> None:
         del self._open[position]

@@ -25,6 +25,7 @@ class Progress:
         per_second: embedded inputs per second in the last minute.
         eta: estimated seconds to the end; None if it is not known.
         waiting: seconds until the next attempt in an outage; 0 if there is none.
+        reason: reason or code of the failures of an outage; empty if there is none.
     """
 
     total: int | None = None
@@ -39,6 +40,7 @@ class Progress:
     per_second: float = 0.0
     eta: float | None = None
     waiting: float = 0.0
+    reason: str = ""
 
 
 class Tally:
@@ -68,7 +70,7 @@ class Tally:
             if name == "embedded" and now - self._marks[-1][0] >= 1:
                 self._marks.append((now, self._counts["embedded"]))
 
-    def snapshot(self, *, in_flight: int, waiting: float) -> Progress:
+    def snapshot(self, *, in_flight: int = 0, waiting: float = 0.0, reason: str = "") -> Progress:
         """Return the progress."""
         with self._lock:
             counts = dict(self._counts)
@@ -80,6 +82,7 @@ class Tally:
             total=self.total,
             in_flight=in_flight,
             waiting=waiting,
+            reason=reason,
             seconds=seconds,
             per_second=per_second,
             eta=self._eta(counts, per_second),

@@ -73,7 +73,8 @@ class Receiver:
         if decision is Disposition.PERMANENT:
             self._end(position, embedding, failure, is_temporary=False)
             return
-        item = self._feed.failed_for_now(position, has_reached_server=has_reached_server(failure))
+        reason = failure.reason or failure.code
+        item = self._feed.failed_for_now(position, reason, has_reached_server=has_reached_server(failure))
         if decision is Disposition.STOP or self._feed.failing_seconds > self._options.outage_timeout:
             self.error = self.error or failure.error(embedding.result.request_id, embedding.result.attempts)
             self._feed.stop()

@@ -92,8 +92,8 @@ class Batch:
         """Snapshot of the progress; from any thread."""
         feed = self._feed
         if feed is None:
-            return self._tally.snapshot(in_flight=0, waiting=0.0)
-        return self._tally.snapshot(in_flight=feed.in_flight, waiting=feed.waiting_seconds)
+            return self._tally.snapshot()
+        return self._tally.snapshot(in_flight=feed.in_flight, waiting=feed.waiting_seconds, reason=feed.outage_reason)
 
     def _receive_all(self, output: Output, model: str) -> Receiver:
         """Embed the inputs; write the rows of all that were embedded, also after an error."""
@@ -102,9 +102,8 @@ class Batch:
         receiver = Receiver(feed, output, self._tally, options)
         with contextlib.ExitStack() as stack:
             stack.callback(feed.stop)  # before the run is closed: its thread may wait in the feed
-            run = self._client.map(model, feed, on_progress=receiver.progress, **options.of_map)
-            self._map = stack.enter_context(run)
-            self._feed = feed
+            run = stack.enter_context(self._client.map(model, feed, on_progress=receiver.progress, **options.of_map))
+            self._map, self._feed = run, feed
             if self._is_stopped:
                 feed.stop()
             try:

@@ -26,6 +26,7 @@ def batch(  # noqa: PLR0913, PLR0917 - options of the command
     uncertainty: own.Uncertainty = False,  # noqa: FBT002 - a flag is a boolean
     dry_run: own.DryRun = False,  # noqa: FBT002 - a flag is a boolean
     requests_per_minute: own.RequestsPerMinute = None,
+    media_minutes_per_hour: own.MediaMinutesPerHour = None,
     price: own.Price = None,
     retry_failed: own.RetryFailed = False,  # noqa: FBT002 - a flag is a boolean
     inputs_per_call: own.InputsPerCall = None,
@@ -62,8 +63,9 @@ def batch(  # noqa: PLR0913, PLR0917 - options of the command
     """
     quotas = per_modality("--requests-per-minute", requests_per_minute, "N")
     prices = per_modality("--price", price, "AMOUNT")
-    if (quotas or prices) and not dry_run:
-        raise typer.BadParameter("is for --dry-run", param_hint="--requests-per-minute" if quotas else "--price")
+    given = {"--requests-per-minute": quotas, "--media-minutes-per-hour": media_minutes_per_hour, "--price": prices}
+    if names := [] if dry_run else [name for name, value in given.items() if value]:
+        raise typer.BadParameter("is for --dry-run", param_hint=names[0])
     audio = AudioOptions(
         start_offset=start_offset,
         end_offset=end_offset,
@@ -75,7 +77,7 @@ def batch(  # noqa: PLR0913, PLR0917 - options of the command
     )
     # They need the extra, which `embed` does not.
     from embedwire.batch.sources import Columns  # noqa: PLC0415
-
+    from embedwire.cli.batch.plan import Limits, print_plan  # noqa: PLC0415
     from embedwire.cli.batch.run import Connection, Preparation, Run  # noqa: PLC0415
     from embedwire.cli.batch.sources import SourceOptions  # noqa: PLC0415
 
@@ -86,19 +88,19 @@ def batch(  # noqa: PLR0913, PLR0917 - options of the command
         include=include or (),
         checksum=checksum,
     )
+    prepare = Preparation(truncate, audio)
     if dry_run:
-        raise NotImplementedError
+        print_plan(chosen, prepare, Limits(quotas, media_minutes_per_hour, prices))
     if folder is None:
         raise typer.BadParameter("needs a folder for the vectors", param_hint="--output")
-    prepare = Preparation(truncate, audio)
-    given = {
+    limits = {
         "inputs_per_call": inputs_per_call,
         "concurrent_calls": concurrent_calls,
         "max_attempts": max_attempts,
         "outage_timeout": outage_timeout,
         "part_rows": part_rows,
     }
-    run_options = {name: value for name, value in given.items() if value is not None} | {
+    run_options = {name: value for name, value in limits.items() if value is not None} | {
         "format": str(form),
         "retry_failed": retry_failed,
         "dimensions": dimensions,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleRenderable, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -51,7 +51,7 @@ class BatchDisplay:
 
     def _lines(self) -> Group:
         progress = self._read()
-        lines = [_bar(progress), Text(_counts(progress))]
+        lines: list[ConsoleRenderable] = [_bar(progress), Text(_counts(progress))]
         if self._is_stopping:
             lines += [Text(_STOPPING.format(running=progress.in_flight), "yellow"), Text(_SECOND)]
         elif progress.waiting or progress.reason:

@@ -245,7 +245,16 @@ RequestsPerMinute = Annotated[
     list[str] | None,
     typer.Option(
         metavar="MODALITY=N",
-        help="Quota of the upstream, for the duration; such as text=600. Repeatable.",
+        help="Quota of the upstream, to estimate the time, such as text=600. Repeatable.",
+        rich_help_panel=_PLAN,
+    ),
+]
+MediaMinutesPerHour = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        parser=options.number(float, 1, 1_000_000),
+        help="The same, for minutes of audio.",
         rich_help_panel=_PLAN,
     ),
 ]

@@ -2,17 +2,16 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import typer
 
 from embedwire.batch.errors import BatchError
-from embedwire.batch.options import BatchOptions
-from embedwire.batch.run import Batch
-from embedwire.batch.options import Summary
+from embedwire.batch.options import BatchOptions, Summary
 from embedwire.batch.progress import Progress
+from embedwire.batch.run import Batch
 from embedwire.cli import failures, output, terminal
 from embedwire.cli.audio import AudioOptions
 from embedwire.cli.batch import summary as summaries
@@ -23,7 +22,8 @@ from embedwire.cli.batch.sources import SourceOptions, UnreadableError
 from embedwire.cli.call import open_client
 from embedwire.cli.given import CutEnd
 from embedwire.client import Client
-from embedwire.inputs import AnyInput, Audio, Text, Truncate
+from embedwire.errors import EmbedwireError
+from embedwire.inputs import AnyInput, Audio, Text
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,24 +67,33 @@ class Preparation:
 
     def __call__(self, given: AnyInput) -> AnyInput:
         """Return an input with the options of its kind; its own options, of a row of a table, take precedence."""
-        return dataclasses.replace(given, **{name: value for name, value in self._of(given) if not getattr(given, name)})
+        if isinstance(given, Text):
+            return _with(given, {"truncate": self._truncate})
+        return _with(given, self.audio.arguments) if isinstance(given, Audio) else given
 
     @property
     def settings(self) -> dict[str, str]:
-        """The options that are given, as text: vectors with other options do not belong into the same output."""
-        return {name: str(value) for name, value in (*self._truncation(), *self._audio())}
+        """All options as text: vectors with other options do not belong into the same output."""
+        return {name: str(value) if _is_given(value) else "" for name, value in self._all.items()}
 
-    def _of(self, given: AnyInput) -> Iterator[tuple[str, Any]]:
-        if isinstance(given, Text):
-            return self._truncation()
-        return self._audio() if isinstance(given, Audio) else iter(())
+    @property
+    def _all(self) -> dict[str, Any]:
+        return {"truncate": self._truncate} | self.audio.arguments
 
-    def _truncation(self) -> Iterator[tuple[str, Any]]:
-        if self.truncate is not None:
-            yield "truncate", str(self.truncate)
+    @property
+    def _truncate(self) -> str | None:
+        return None if self.truncate is None else str(self.truncate)
 
-    def _audio(self) -> Iterator[tuple[str, Any]]:
-        return ((name, value) for name, value in self.audio.arguments.items() if value not in (None, ()))
+
+def _with(given: AnyInput, arguments: Mapping[str, Any]) -> AnyInput:
+    missing = {
+        name: value for name, value in arguments.items() if _is_given(value) and not _is_given(getattr(given, name))
+    }
+    return dataclasses.replace(given, **missing)
+
+
+def _is_given(value: object) -> bool:
+    return value not in (None, (), [])
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +122,7 @@ class Run:
         Raises:
             Exit: always, with the exit code.
         """
-        with _exit_codes(), contextlib.ExitStack() as stack:
+        with batch_exit_codes(), contextlib.ExitStack() as stack:
             source = self.sources.open()
             client = stack.enter_context(self.connection.open())
             batch = Batch(client, self.model, source, self.folder, BatchOptions(**self.options))
@@ -142,14 +151,19 @@ def _reporter(read: Callable[[], Progress], interval: float) -> BatchDisplay | B
 
 
 @contextlib.contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Convert the exceptions of a batch: an unreadable source is a fault of the command, any other file the output."""
+def batch_exit_codes() -> Iterator[None]:
+    """Convert the exceptions of a batch: an unreadable source is a fault of the command, any other file the output.
+
+    Raises:
+        Exit: with the exit code.
+        BadParameter: the output cannot be used.
+    """
     with failures.exit_codes_for_exceptions():
         try:
             yield
         except BatchError as error:
             raise typer.BadParameter(str(error), param_hint="--output") from None
-        except (UnreadableError, output.OutputError, BrokenPipeError):
+        except (EmbedwireError, UnreadableError, output.OutputError, BrokenPipeError):  # some are an OSError as well
             raise
         except OSError as error:
             raise output.OutputError(error.errno, error.strerror or str(error), error.filename) from error

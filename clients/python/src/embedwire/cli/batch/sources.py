@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import typer
 
+from embedwire.batch.feed import Prepare
 from embedwire.batch.records import InvalidRecord, Record, Source
 from embedwire.batch.sources import Columns, SourceFormat, read
 from embedwire.cli.terminal import printable
@@ -20,14 +21,16 @@ class Chain:
 
     Args:
         sources: the sources.
+        prepare: sets options of each input; None if there are none.
 
     Attributes:
         ignored: as in `Source`.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], prepare: Prepare | None = None) -> None:
         self.ignored: Counter[str] = Counter()
         self._sources = sources
+        self._prepare = prepare
 
     def __iter__(self) -> Iterator[Record | InvalidRecord]:
         """Yield the records of all sources.
@@ -38,7 +41,7 @@ class Chain:
         self.ignored = Counter()
         for source in self._sources:
             try:
-                yield from source
+                yield from source if self._prepare is None else _prepared(source, self._prepare)
             except OSError as error:
                 raise UnreadableError(error.errno, error.strerror or str(error), error.filename) from error
             self.ignored += source.ignored
@@ -61,6 +64,14 @@ class Chain:
         return total
 
 
+def _prepared(source: Source, prepare: Prepare) -> Iterator[Record | InvalidRecord]:
+    for record in source:
+        if isinstance(record, Record):
+            yield dataclasses.replace(record, input=prepare(record.input))
+        else:
+            yield record
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
     """The sources of a command.
@@ -79,13 +90,16 @@ class SourceOptions:
     include: Sequence[str]
     checksum: bool
 
-    def open(self) -> Chain:
+    def open(self, prepare: Prepare | None = None) -> Chain:
         """Return the sources as one.
+
+        Args:
+            prepare: as in `Chain`.
 
         Raises:
             BadParameter: a location or an option is invalid.
         """
-        return Chain([self._open(location) for location in self.locations])
+        return Chain([self._open(location) for location in self.locations], prepare)
 
     def _open(self, location: str) -> Source:
         try:

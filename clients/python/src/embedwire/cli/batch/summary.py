@@ -40,7 +40,7 @@ def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str
     if summary.ignored:
         yield "ignored", ignored(summary.ignored)
     if summary.parts:
-        yield "vectors", f"{output / 'embeddings'}, {_count(summary.parts, 'file')}"
+        yield "vectors", f"{output / 'embeddings'}, {count(summary.parts, 'file')}"
     if not summary.is_complete:
         yield "not complete", "run the same command again: what is embedded is not sent again"
     elif exit_code == exit_codes.REQUEST:
@@ -49,21 +49,22 @@ def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str
 
 def ignored(suffixes: Counter[str]) -> str:
     """Return the number of files that are not read, by suffix."""
-    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in suffixes.most_common())
-    return f"{_count(suffixes.total(), 'file')} of other types: {kinds}"
+    kinds = ", ".join(f"{number:,} {suffix}" for suffix, number in suffixes.most_common())
+    return f"{count(suffixes.total(), 'file')} of other types: {kinds}"
 
 
 def by_name(counts: Counter[str]) -> str:
     """Return counts with their names, the largest first."""
-    return ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+    return ", ".join(f"{number:,} {name}" for name, number in counts.most_common())
 
 
-def _inputs(count: int) -> str:
-    return _count(count, "input")
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with a noun."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def _inputs(number: int) -> str:
+    return count(number, "input")
 
 
 def exit_code(summary: Summary, stopped: int) -> int:
