@@ -314,6 +314,27 @@ capacity: .venv/dev-installed ## Simulate many replicas that share a quota, and 
 test-capacity: .venv/dev-installed install-redis ## Compare docs/capacity.md with the simulation, and the simulation with a real Redis
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/capacity
 
+# The engines of the examples: 1.5 GB, in an environment of their own. pyspark is built from its source, without downloads.
+.venv-engines/installed: .venv/dev-installed requirements/engines-build.txt requirements/engines.txt
+	@echo "setting up .venv-engines, the data engines of the examples: five minutes"
+	@$(PYTHON) -m venv --clear .venv-engines
+	@for file in build dev engines-build engines; do \
+		.venv-engines/bin/python -m pip install $(QUIET) --require-hashes --no-deps --no-build-isolation --requirement requirements/$$file.txt || exit 1; \
+	done
+	@.venv-engines/bin/python -m pip install $(QUIET) $(OURS)
+	@touch $@
+
+.PHONY: install-jdk
+install-jdk:
+	@if ! command -v java >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-engines needs Java 17 for Spark: apt-get install openjdk-17-jre-headless" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends openjdk-17-jre-headless >/dev/null; \
+	fi
+
+.PHONY: test-engines
+test-engines: .venv-engines/installed install-jdk ## Test the examples of Daft, Ray Data, Spark, LanceDB and Qdrant, each killed in the middle
+	$(SCRUBBED) $(ENGINES_OFFLINE) .venv-engines/bin/pytest --quiet --durations=0 tests/engines
+
 INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
 
 .PHONY: test-incidents
@@ -464,6 +485,8 @@ lock: .venv-release/installed ## Pin every dependency with hashes, at its newest
 	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --extra plot --extra batch --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
 	$(LOCK) --group proxies --output-file requirements/proxies.txt
 	$(LOCK) --group chart $(call ALSO,dev) --output-file requirements/chart.txt
+	$(LOCK) --group engines-build --output-file requirements/engines-build.txt
+	$(LOCK) --group engines $(call ALSO,dev) --output-file requirements/engines.txt
 	$(LOCK) --group release --output-file requirements/release.txt
 	$(LOCK) --group docs --output-file requirements/documentation.txt
 	printf '%s\n' $(GEN_TOOLS) | $(LOCK) --output-file requirements/gen.txt -

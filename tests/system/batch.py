@@ -23,7 +23,7 @@ FULL, SHORT = (20_000, 500, 40), (2_000, 50, 6)  # texts, images, recordings
 KILLS = 3
 PARTS = 6  # part files, so that some are written between the kills
 BROKEN, FAILING = 0.05, 0.1
-IN_FLIGHT = BatchOptions().window
+IN_FLIGHT = BatchOptions().window + 1  # one input may be received and not saved yet
 
 
 @contextlib.contextmanager
@@ -62,16 +62,25 @@ class _Killed:
         words = batch(self.inputs.sources, self.output, self.server.target, part_rows=self.inputs.count // PARTS)
         return Command.running(words, self.log)
 
-    async def kill_at(self, inputs: int) -> None:
-        """Start the command, and kill it when the upstream has received this number of inputs in all runs."""
+    async def kill_at(self, moment: Awaitable[object]) -> None:
+        """Start the command, and kill it at this moment."""
         before = self.upstream.requests.copy()
         async with self.running() as command:
-            await first_of(self.upstream.reached(inputs), command.ended())
+            await first_of(moment, command.ended())
             await command.kill()
         await settled(self.server)
         saved = {self.inputs.embedded[key].identity for key in batch_output.completed(self.output)}
         self.in_flight.append(len((self.upstream.requests - before).keys() - saved))
         self.saved.append({one: self.upstream.requests[one] for one in saved})
+
+    async def next_part(self) -> None:
+        """Wait until a part file has its name; the ledger records it afterwards."""
+        before = self._parts()
+        while self._parts() == before:
+            await asyncio.sleep(0.001)
+
+    def _parts(self) -> int:
+        return len(list(self.output.glob("embeddings/part-*")))
 
     def paid_again(self) -> int:
         """Return the number of inputs that were requested again after the ledger had them."""
@@ -89,13 +98,13 @@ async def first_of(*waits: Awaitable[object]) -> None:
 
 
 def _moments(inputs: int, seed: int) -> list[int]:
-    """Return random numbers of inputs, with some between them, and then that of all: the last parts are written."""
+    """Return random numbers of inputs, with some between them."""
     numbers = random.Random(seed)
     moment, moments = 0, []
     for _ in range(KILLS):
         moment += numbers.randint(inputs // 20, inputs // 4)
         moments.append(moment)
-    return [*moments, inputs]
+    return moments
 
 
 @guarantee("batch-kills")
@@ -111,7 +120,9 @@ async def killed_batches_are_resumed(experiment: Experiment) -> Verdict:
             log = experiment.directory / f"{experiment.name}-command.log"
             killed = _Killed(inputs, upstream, server, folder, log)
             for moment in _moments(inputs.count, experiment.seed):
-                await killed.kill_at(moment)
+                await killed.kill_at(upstream.reached(moment))
+            await killed.kill_at(killed.next_part())
+            await killed.kill_at(upstream.reached(inputs.count))
             async with killed.running() as command:
                 verdict.exactly("exit code", await command.ended(), 0)
         batch_output.check(verdict, killed.output, inputs)

@@ -21,7 +21,8 @@ DIMENSIONS = 512
 SEGMENTS = {"text": 1, "image": 1, "audio": 3}
 REJECTED = "rejected by the upstream"  # a text with this beginning
 SECONDS = 0.01  # to an answer
-FAILURES = (refusal(429, "Retry-After: 0.05", code="too_many_requests"), refusal(503))
+# Each 429 pauses the server, so that most failures are 503.
+FAILURES = (refusal(429, "Retry-After: 0.05", code="too_many_requests"), refusal(503), refusal(503), refusal(503))
 
 _PART = re.compile(rb'name="(text|image_file|audio_file)"[^\r]*(?:\r\n[^\r]+)?\r\n\r\n')
 _NUMBERS = [repr(byte / 128 - 1) for byte in range(256)]

@@ -1,6 +1,6 @@
 """Parquet files as sources: types of columns, keys, missing columns, memory."""
 
-import datetime
+import datetime as dt
 import tracemalloc
 import uuid
 from decimal import Decimal
@@ -84,8 +84,8 @@ KEYS = {
     "int": ([7], "7"),
     "float": ([1.5], "1.5"),
     "bool": ([True], "true"),
-    "date": ([datetime.date(2026, 11, 30)], "2026-11-30"),
-    "time": ([datetime.datetime(2026, 11, 30, 1, 2)], "2026-11-30 01:02:00.000000"),  # noqa: DTZ001
+    "date": ([dt.date(2026, 11, 30)], "2026-11-30"),
+    "time": ([dt.datetime(2026, 11, 30, 1, 2)], "2026-11-30 01:02:00.000000"),  # noqa: DTZ001
     "decimal": ([Decimal("1.20")], "1.20"),
     "bytes": ([b"\xc3\xa9"], "é"),
     "uuid": (pa.array([uuid.UUID(int=5).bytes], pa.binary(16)), "00000000000000000000000000000005"),
@@ -177,10 +177,12 @@ def test_a_file_in_a_bucket_is_read_from_there(tmp_path: Path) -> None:
 
 
 def test_few_rows_are_in_memory(tmp_path: Path) -> None:
-    """Large values in one row group are read a few at a time."""
+    """Large values in one row group are read by pages, a few at a time."""
     image = bytes(1 << 20)
     schema = pa.schema({"image": pa.binary()})
-    with pq.ParquetWriter(tmp_path / "in.parquet", schema, compression="none", use_dictionary=False) as writer:
+    with pq.ParquetWriter(
+        tmp_path / "in.parquet", schema, compression="none", use_dictionary=False, write_batch_size=4
+    ) as writer:
         writer.write_table(pa.table({"image": [image] * 64}, schema), row_group_size=64)
     source = read(tmp_path / "in.parquet")
     most, before = 0, pa.total_allocated_bytes()

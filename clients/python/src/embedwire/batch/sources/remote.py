@@ -22,6 +22,7 @@ _VERSIONS = (
     *("ETag", "etag", "md5Hash", "content_md5", "md5", "CRC"),
     *("LastModified", "last_modified", "updated", "mtime", "created"),
 )
+_MISSING = (404, 410)
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]*@|(?<=\?)\S*")
 
 P = ParamSpec("P")
@@ -172,10 +173,22 @@ def _translated(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> 
     """
     try:
         return work(*arguments, **named)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except (IsADirectoryError, NotADirectoryError):
+        raise
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if isinstance(cause, Exception) and _is_outage(cause):
+            raise _as_os_error(cause) from error
         raise
     except Exception as error:
         raise _as_os_error(error) from error
+
+
+def _is_outage(cause: Exception) -> bool:
+    """Return whether the cause of a FileNotFoundError is another fault: that of a web server has any as its cause."""
+    if isinstance(cause, OSError):
+        return not isinstance(cause, FileNotFoundError)
+    return getattr(cause, "status", _MISSING[0]) not in _MISSING
 
 
 def _as_os_error(error: Exception) -> OSError:
@@ -191,7 +204,7 @@ def without_credentials(text: str) -> str:
 
 def _words(error: Exception) -> str:
     """Return the message of an exception, without credentials that a URL in it may have."""
-    return f"{type(error).__name__}: {_CREDENTIALS.sub('', str(error))}"
+    return f"{type(error).__name__}: {without_credentials(str(error))}"
 
 
 def _package(module: str, scheme: str) -> str:
