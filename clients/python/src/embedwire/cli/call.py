@@ -163,7 +163,7 @@ def _check_complete(receiver: Receiver, request_id: str) -> None:
 
 
 @contextlib.contextmanager
-def open_client(
+def open_client(  # noqa: PLR0913 - the arguments of `Client`
     target: str,
     ca: Path | None,
     token: str | None,

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from embedwire.batch.progress import Progress
+from embedwire.batch import Progress
 from embedwire.cli import durations
 
 _PER_SECOND = 4  # updates; each reads a snapshot

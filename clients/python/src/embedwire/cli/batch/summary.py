@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from embedwire.batch.options import Summary
+from embedwire.batch import Summary
 from embedwire.cli import durations, exit_codes
 from embedwire.cli.batch.display import rate
 from embedwire.cli.terminal import Screen, print_labelled
