@@ -62,6 +62,7 @@ OWNERS = (
     Owner("docs/alerts.md", ("yaml",), "tests/prometheus/test_alerts.py"),
     Owner("docs/engines.md", ("console", "python"), ENGINES),
     Owner("docs/large-collections.md", ("console",), LARGE_COLLECTIONS),
+    Owner("docs/batch.md", ("text",), "tests/docs/test_batch.py"),
     Owner("*", ("toml",), CONFIGURATION),
     Owner("*", ("promql",), QUERIES),
     Owner("*", ("console", "sh", "python"), RUNNER),
