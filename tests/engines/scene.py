@@ -1,4 +1,4 @@
-"""The scene of a test: two servers, the texts, and runs of an example that are killed or end by themselves."""
+"""The scene of a test: two servers, the texts, and runs of an example that are killed or end normally."""
 
 import asyncio
 import contextlib
@@ -87,12 +87,12 @@ class Scene:
         assert code == 0, run.log.read_text()
 
     async def killed(self, command: Sequence[str], after: int) -> None:
-        """Run an example, and kill it when so many texts are paid for and a file is written."""
+        """Run an example, and kill it when `after` texts are paid for and a file is written."""
         async with self.running(command) as run:
             await self.reach(run, after)
 
     async def reach(self, run: "Run", paid: int) -> None:
-        """Wait until so many texts are paid for and a file is written."""
+        """Wait until this number of texts is paid for and a file is written."""
         async with asyncio.timeout(SECONDS):
             while await self.paid() < paid or not self.files():
                 assert run.process.returncode is None, "it ended before:\n" + run.log.read_text()
@@ -133,7 +133,7 @@ class Run:
     log: Path
 
     async def kill(self) -> None:
-        """Send SIGKILL to the process group and to all other processes of the run, at once; return when they ended."""
+        """Send SIGKILL to the process group and to all other processes of the run; return when they ended."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()
