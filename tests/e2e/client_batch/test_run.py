@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,9 @@ import pytest
 from embedwire import Audio, Client, Image
 from embedwire.batch import Batch, BatchOptions, InvalidRecord, OutputInUseError, OutputMismatchError, Record
 from embedwire.errors import RequestError
+from embedwire.inputs import RepeatableChunks
+from embedwire.v1 import embedding_pb2 as pb
+from tests.e2e.client.services import result, segment, service
 from tests.e2e.client_batch.support import MODEL, Entry, Listed, answer, failures, keys, rows, run, text, text_of, texts
 from tests.support.media import flac, png
 from tests.support.serving import Scripted, Served
@@ -40,7 +43,7 @@ async def test_every_input_is_in_the_output_once(served: Served, tmp_path: Path)
     }
     assert summary.is_complete
     assert summary.parts >= 2
-    assert (summary.progress.total, summary.progress.embedded, summary.progress.failed) == (54, 52, 2)
+    assert (summary.progress.embedded, summary.progress.failed) == (52, 2)
     assert summary.progress.segments == sum(counts.values())
     assert summary.reasons == {"INPUT_REJECTED": 1, "INVALID_RECORD": 1}
 
@@ -124,6 +127,17 @@ async def test_a_missing_part_is_an_error(served: Served, tmp_path: Path) -> Non
         await run(served.app.target, texts(1), tmp_path)
 
 
+async def test_parts_of_an_ended_process_are_removed(served: Served, tmp_path: Path) -> None:
+    """A part that the ledger does not know, and a temporary file, are removed at the start: their rows are in it."""
+    await run(served.app.target, texts(2), tmp_path)
+    folder = tmp_path / "embeddings"
+    content = (folder / "part-00000.parquet").read_bytes()
+    (folder / "part-00001.parquet").write_bytes(content)
+    (folder / ".part-00002.parquet.part").write_bytes(content[:9])
+    await run(served.app.target, texts(2), tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["part-00000.parquet"]
+
+
 async def test_a_second_run_on_the_same_output_is_an_error(scripted: Scripted, tmp_path: Path) -> None:
     """While a run writes to an output, another one cannot, and reads and sends nothing."""
     is_begun, may_end = asyncio.Event(), asyncio.Event()
@@ -152,11 +166,12 @@ async def test_stop_saves_what_was_sent(scripted: Scripted, tmp_path: Path) -> N
             options = BatchOptions(inputs_per_call=2, concurrent_calls=2)
             batch = Batch(client, MODEL, source, tmp_path, options)
             running = asyncio.create_task(asyncio.to_thread(batch.run))
-            while batch.progress.embedded < 10:
+            while batch.progress.embedded < 10 or batch.progress.total is None:
                 await asyncio.sleep(0.01)
             batch.stop()
             summary = await running
         sent = len(upstream.visits)
+        assert summary.progress.total == 1000
         assert not summary.is_complete
         assert summary.progress.embedded == sent == len(keys(tmp_path)) < 1000
         assert (await run(served.app.target, many, tmp_path)).is_complete
@@ -195,3 +210,50 @@ async def test_an_unreadable_source(served: Served, tmp_path: Path) -> None:
     with Client(served.app.target) as client, pytest.raises(OSError, match="no more"):
         await asyncio.to_thread(Batch(client, MODEL, Failing(texts(5)), tmp_path).run)
     assert len(keys(tmp_path)) == 5
+
+
+async def test_vectors_of_other_dimensions(scripted: Scripted, tmp_path: Path) -> None:
+    """A run whose server returns other vectors than those of the output is an error, and the output is not changed."""
+    async with scripted(answer) as (served, _):
+        await run(served.app.target, texts(1), tmp_path)
+
+    async def create(_: object, __: object) -> AsyncGenerator[pb.CreateEmbeddingResponse]:
+        yield segment()  # of two values
+        yield result()
+
+    async def models(_: object, __: object) -> pb.ListModelsResponse:
+        return pb.ListModelsResponse(models=[pb.Model(name=MODEL, dimensions=512)])
+
+    async with service(CreateEmbedding=create, ListModels=models) as target:
+        with pytest.raises(OutputMismatchError, match="dimensions: the server returned"):
+            await run(target, texts(2), tmp_path)
+    assert keys(tmp_path) == ["key-0"]
+
+
+async def test_unreadable_files(served: Served, tmp_path: Path) -> None:
+    """A missing file is a permanent failure; a file whose storage fails for a moment is read again."""
+    reads = 0
+
+    class Chunks(RepeatableChunks):
+        size = len(png())
+
+        def __iter__(self) -> Iterator[bytes]:
+            nonlocal reads
+            reads += 1
+            if reads == 1:
+                raise ConnectionError
+            yield png()
+
+    entries = [
+        Record("missing", Image(path=tmp_path / "none.png"), 1, "1"),
+        Record("bucket", Image(chunks=Chunks(), file_name="a.png"), 1, "1"),
+    ]
+    summary = await run(served.app.target, entries, tmp_path / "out")
+    assert (summary.is_complete, summary.progress.retries, summary.progress.failed) == (True, 1, 1)
+    line = failures(tmp_path / "out")["missing"]
+    assert (line["reason"], line["message"]) == (
+        "INVALID_REQUEST",
+        "image.source: cannot be read: No such file or directory",
+    )
+    assert line["fields"] == [{"field": "image.source", "description": "cannot be read: No such file or directory"}]
+    assert keys(tmp_path / "out") == ["bucket"]

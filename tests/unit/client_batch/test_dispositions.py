@@ -1,5 +1,8 @@
 """What a batch does after each failure."""
 
+import errno
+import os
+
 import pytest
 
 from embedwire.batch.dispositions import Disposition, disposition, has_reached_server
@@ -68,6 +71,21 @@ def test_invalid_requests(fields: tuple[str, ...], expected: Disposition) -> Non
     """An invalid request is the fault of an input only if a violation names one."""
     violations = tuple(FieldViolation(field, "is wrong") for field in fields)
     assert disposition(Failure("INVALID_ARGUMENT", "INVALID_REQUEST", "", violations)) is expected
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (os.strerror(errno.ENOENT), PERMANENT),
+        (os.strerror(errno.EACCES), PERMANENT),
+        (os.strerror(errno.EIO), AGAIN),
+        ("ClientError", AGAIN),
+    ],
+)
+def test_unreadable_content(fault: str, expected: Disposition) -> None:
+    """Content that cannot be read is tried again, unless the file is missing or access is denied."""
+    violation = FieldViolation("inputs[3].image.source", f"cannot be read: {fault}")
+    assert disposition(Failure("INVALID_ARGUMENT", "INVALID_REQUEST", "", (violation,))) is expected
 
 
 @pytest.mark.parametrize(("delay", "expected"), [(2.0, AGAIN), (None, PERMANENT)])

@@ -12,11 +12,13 @@ from embedwire.batch.options import BatchOptions, Summary
 from embedwire.batch.progress import Progress
 from embedwire.batch.records import InvalidRecord, Record, Source
 from embedwire.batch.run import Batch
+from embedwire.batch.sources import Columns, read
 
 __all__ = [
     "Batch",
     "BatchError",
     "BatchOptions",
+    "Columns",
     "InvalidRecord",
     "OutputInUseError",
     "OutputMismatchError",
@@ -24,4 +26,5 @@ __all__ = [
     "Record",
     "Source",
     "Summary",
+    "read",
 ]

@@ -1,6 +1,8 @@
 """Dispositions of failed inputs: what a batch does after each failure."""
 
 import enum
+import errno
+import os
 
 from embedwire.errors import Failure, RequestError, TransportError
 
@@ -41,6 +43,10 @@ _OF_TRANSPORT = {
     "PERMISSION_DENIED": _STOP,
     "UNIMPLEMENTED": _STOP,
 }
+# Errors that concern one file, after which reading it again fails again. All others may be an outage of its storage.
+_OF_FILES = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+_UNREADABLE = "cannot be read: "  # as `map` describes it
+_UNREADABLE_FOR_EVER = {f"{_UNREADABLE}{os.strerror(number)}" for number in _OF_FILES}
 
 
 def disposition(failure: Failure) -> Disposition:
@@ -50,6 +56,8 @@ def disposition(failure: Failure) -> Disposition:
         return _OF_TRANSPORT.get(failure.code, _AGAIN)
     if failure.reason == "INVALID_REQUEST" and not _is_of_input(failure):
         return _STOP  # for instance the model
+    if failure.reason == "INVALID_REQUEST" and _may_be_readable_later(failure):
+        return _AGAIN
     if failure.reason == "RATE_LIMITED" and failure.retry_delay is None:
         return _PERMANENT  # it alone exceeds a rate limit
     return _BY_REASON.get(failure.reason, _PERMANENT if isinstance(error, RequestError) else _AGAIN)
@@ -63,3 +71,9 @@ def has_reached_server(failure: Failure) -> bool:
 def _is_of_input(failure: Failure) -> bool:
     """Return whether an invalid request is the fault of single inputs."""
     return not failure.violations or any(each.field.startswith("inputs[") for each in failure.violations)
+
+
+def _may_be_readable_later(failure: Failure) -> bool:
+    """Return whether the content could not be read, for a reason that may be temporary."""
+    faults = {each.description for each in failure.violations if each.description.startswith(_UNREADABLE)}
+    return bool(faults) and not faults & _UNREADABLE_FOR_EVER

@@ -11,7 +11,7 @@ from embedwire.batch.database import Database
 from embedwire.batch.errors import OutputMismatchError
 from embedwire.batch.ledger import Ledger
 from embedwire.batch.options import BatchOptions
-from embedwire.results import Model
+from embedwire.results import Model, Result
 from embedwire.version import __version__
 
 
@@ -56,15 +56,21 @@ class Output:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stack.close()
 
-    def check_upstream(self, upstream: str) -> None:
-        """Check that the upstream of a result is that of all others: vectors of the sandbox are synthetic.
+    def check(self, result: Result) -> None:
+        """Check that the vectors of a result are comparable with all others.
 
         Raises:
-            OutputMismatchError: it is another one.
+            OutputMismatchError: they have other dimensions, or are from another upstream: those of the sandbox are
+                synthetic.
         """
-        if self._metadata["embedwire.upstream"] != upstream:
-            self.ledger.check_settings({"upstream": upstream})
-            self._metadata["embedwire.upstream"] = upstream
+        if result.dimensions != self._dimensions:
+            raise OutputMismatchError(
+                f"dimensions: the server returned {result.dimensions}, but this output has {self._dimensions}; "
+                "set the dimensions that the model has"
+            )
+        if self._metadata["embedwire.upstream"] != result.upstream:
+            self.ledger.check_settings({"upstream": result.upstream})
+            self._metadata["embedwire.upstream"] = result.upstream
             self._writer = self._new_writer()
 
     def write_full_part(self) -> None:

@@ -47,14 +47,14 @@ class Receiver:
         """Handle the end of an input.
 
         Raises:
-            OutputMismatchError: the result is from another upstream than those in the output.
+            OutputMismatchError: the result is not comparable with those in the output.
             OSError: the output cannot be written.
         """
         position = embedding.result.input_index
         if embedding.failure is not None:
             self._failed(position, embedding, embedding.failure)
             return
-        self._output.check_upstream(embedding.result.upstream)
+        self._output.check(embedding.result)
         self._ledger.embedded(self._feed.get(position).record, embedding)
         self._feed.embedded(position)
         self._tally.add("embedded")

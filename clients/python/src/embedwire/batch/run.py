@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 
 from embedwire.batch.feed import Feed
@@ -66,7 +67,7 @@ class Batch:
         model = _find_model(self._client.models(), self._model)
         self._tally.begin()
         with Output(self._folder, model, self._options) as output:
-            self._tally.total = self._source.count()
+            threading.Thread(target=self._count, name="embedwire-batch-count", daemon=True).start()
             receiver = self._receive_all(output, model.name)
             self._tally.end()
             return Summary(
@@ -94,6 +95,11 @@ class Batch:
         if feed is None:
             return self._tally.snapshot()
         return self._tally.snapshot(in_flight=feed.in_flight, waiting=feed.waiting_seconds, reason=feed.outage_reason)
+
+    def _count(self) -> None:
+        """Count the entries of the source, which may take as long as many calls."""
+        with contextlib.suppress(Exception):  # the iteration raises it
+            self._tally.total = self._source.count()
 
     def _receive_all(self, output: Output, model: str) -> Receiver:
         """Embed the inputs; write the rows of all that were embedded, also after an error."""
