@@ -66,7 +66,7 @@ FAMILIES = (
 DIRECTORY = Path("build/guarantees")
 TRUTH = "metric-truth"
 MOST_SECONDS = 1800
-MOST_SECONDS_SHORT = 180
+MOST_SECONDS_SHORT = 600  # generous: a busy machine is no fault
 
 
 @dataclasses.dataclass

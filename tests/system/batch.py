@@ -141,7 +141,8 @@ async def faults_cost_no_input(experiment: Experiment) -> Verdict:
         inputs = batch_inputs.write(folder, experiment.scaled(FULL, SHORT), experiment.seed, BROKEN)
         log = experiment.directory / f"{experiment.name}-command.log"
         async with experiment.upstream(upstream.script) as peer:
-            server = Replica(experiment, peer.base_url, port)
+            # With few attempts of the server, the command has to send inputs again.
+            server = Replica(experiment, peer.base_url, port, retry_max_attempts=2)
             words = batch(inputs.sources, folder / "output", server.target, part_rows=inputs.count // PARTS)
             try:
                 await server.start()

@@ -12,6 +12,7 @@ from typing import Any
 from tests.system.server import memory_of
 
 MOST_SECONDS = 1500  # of a run
+TIMEOUT = 900  # of a call, in seconds: on a busy machine no call fails because of its deadline
 
 
 @dataclasses.dataclass
@@ -56,5 +57,6 @@ class Command:
 
 def batch(sources: Sequence[Path], output: Path, target: str, **options: Any) -> list[str]:
     """Return the arguments of Python for `embedwire batch`."""
-    flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return ["-m", "embedwire", "batch", *map(str, sources), "--output", str(output), "--target", target, *flags]
+    chosen = {"output": output, "target": target, "timeout": TIMEOUT} | options
+    flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return ["-m", "embedwire", "batch", *map(str, sources), *flags]

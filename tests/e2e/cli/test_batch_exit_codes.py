@@ -5,6 +5,9 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from embedwire.batch import BatchOptions
 from tests.e2e.cli.batching import failed, keys, write_texts
 from tests.e2e.cli.running import PIPE, SAMPLES, environment, run, start
@@ -57,11 +60,26 @@ async def test_failed_inputs_end_with_1(served: Served, tmp_path: Path) -> None:
     assert set(failed(tmp_path / "out")) == {"none", "in.jsonl:3"}
 
 
-async def test_an_outage_ends_with_3_and_is_resumed(served: Served, tmp_path: Path) -> None:
-    """Without a server the run ends after --outage-timeout with 3; the same command later embeds everything."""
+async def test_an_outage_ends_with_3_and_is_resumed(scripted: Scripted, tmp_path: Path) -> None:
+    """If the upstream fails for --outage-timeout, the run ends with 3, and no input is marked as failed."""
     source = write_texts(tmp_path / "in.jsonl")
-    words = ("batch", source, "--output", tmp_path / "out")
-    ended = await run(NO_SERVER, *words, "--outage-timeout", "1s")
+    words = ("batch", source, "--output", tmp_path / "out", "--max-retries", "0")
+    async with scripted(lambda visit: visit.answer({}, 503)) as (served, _):
+        ended = await run(served.app.target, *words, "--outage-timeout", "1s")
+    async with scripted(lambda visit: visit.answer(reply())) as (served, _):
+        resumed = await run(served.app.target, *words)
+
+    assert (ended.code, resumed.code) == (3, 0), ended.err
+    assert "error: UPSTREAM_UNAVAILABLE: " in ended.err
+    assert "not complete     run the same command again" in ended.out
+    assert failed(tmp_path / "out") == {}
+    assert keys(tmp_path / "out") == {"t0": 1, "t1": 1, "t2": 1}
+
+
+async def test_a_start_without_a_server_ends_with_3(served: Served, tmp_path: Path) -> None:
+    """If the server cannot be reached at the start, the command ends immediately, and can be repeated."""
+    words = ("batch", write_texts(tmp_path / "in.jsonl"), "--output", tmp_path / "out")
+    ended = await run(NO_SERVER, *words)
     resumed = await run(served.app.target, *words)
 
     assert (ended.code, resumed.code) == (3, 0), ended.err
@@ -83,6 +101,25 @@ async def test_temporary_failures_that_are_left_end_with_3(scripted: Scripted, t
     async with scripted(lambda visit: visit.answer(reply())) as (served, upstream):
         assert (await run(served.app.target, *words)).code == 0
         assert len(upstream.visits) == 1
+
+
+async def test_sources_without_inputs_end_with_0(served: Served, tmp_path: Path) -> None:
+    """An empty source is no error, but the summary states it: a pattern may be wrong."""
+    ended = await run(served.app.target, "batch", SAMPLES, "--include", "*.jpg", "--output", tmp_path / "out")
+    assert ended.code == 0, ended.err
+    assert "\n                 the sources have no inputs\n" in ended.out
+
+
+async def test_a_source_that_cannot_be_read_ends_with_1(served: Served, tmp_path: Path) -> None:
+    """A file that is no table, found in the middle, is an error of the source, not of the output."""
+    (tmp_path / "in").mkdir()
+    pq.write_table(pa.table({"text": ["a red fox"]}), tmp_path / "in/a.parquet")
+    (tmp_path / "in/broken.parquet").write_bytes(b"no table")
+    words = (tmp_path / "in", "--source-format", "parquet", "--output", tmp_path / "out")
+    ended = await run(served.app.target, "batch", *words)
+    assert ended.code == 1
+    assert "broken.parquet: " in ended.err
+    assert "Traceback" not in ended.err
 
 
 async def test_credentials_end_with_4_and_no_input_fails(scripted: Scripted, tmp_path: Path) -> None:

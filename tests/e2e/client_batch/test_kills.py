@@ -48,7 +48,7 @@ async def test_texts(scripted: Scripted, tmp_path: Path, seed: int) -> None:
         for _ in range(4):
             before, more = asked.total(), moments.randrange(1, 90)
             async with batch(served.app.target, tmp_path, "texts", _INPUTS) as process:
-                await until(lambda: asked.total() >= before + more or process.returncode is not None)  # noqa: B023
+                await until(lambda: asked.total() >= before + more or process.returncode is not None, 120)  # noqa: B023
                 kills += process.returncode is None
         async with batch(served.app.target, tmp_path, "texts", _INPUTS) as process:
             assert await process.wait() == 0
@@ -64,10 +64,10 @@ async def test_a_task(tmp_path: Path) -> None:
     options = SandboxOptions(task_polls=0, task_seconds=4)
     async with Sandbox(options) as sandbox, serving(upstream=sandbox.base_url, api_key="key") as served:
         async with batch(served.app.target, tmp_path, "task"):
-            await until(lambda: len(sandbox.tasks) == 1)
+            await until(lambda: len(sandbox.tasks) == 1, 120)
             (task,) = sandbox.tasks
             log = tmp_path / "ledger.sqlite-wal"
-            await until(lambda: task.id.encode() in log.read_bytes())
+            await until(lambda: task.id.encode() in log.read_bytes(), 120)
         async with batch(served.app.target, tmp_path, "task") as process:
             assert await process.wait() == 0
         assert len(sandbox.tasks) == 1

@@ -166,6 +166,29 @@ def test_a_folder_of_files_is_one_source(tmp_path: Path) -> None:
     assert source.count() == 3
 
 
+def test_a_later_file_without_the_column_ends_the_iteration(tmp_path: Path) -> None:
+    """The columns of each file are checked when it is read; the error names the file."""
+    table(tmp_path / "in", "a.parquet", text=["x"])
+    table(tmp_path / "in", "b.parquet", body=["y"])
+    source = read(tmp_path / "in", format="parquet")
+
+    with pytest.raises(OSError, match=r"b\.parquet: has no column text or image or audio; its columns are body"):
+        list(source)
+
+
+def test_a_count_does_not_change_an_iteration(tmp_path: Path) -> None:
+    """A source may be counted while it is read: what it ignores is counted once."""
+    table(tmp_path / "in", "b.parquet", text=["x", "y"])
+    written(tmp_path / "in", a__gif=b"GIF", z__gif=b"GIF")
+    source = read(tmp_path / "in", format="parquet")
+    records = iter(source)
+    next(records)
+    assert source.count() == 2
+    list(records)
+
+    assert source.ignored == {".gif": 2}
+
+
 def test_a_file_in_a_bucket_is_read_from_there(tmp_path: Path) -> None:
     """Parquet in a bucket is read with the files that it names."""
     path = table(tmp_path, image=["d/p.png"])

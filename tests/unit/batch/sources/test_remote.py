@@ -1,6 +1,7 @@
 """Buckets as sources: keys, versions, contents that can be read again, and failures of the store."""
 
 import asyncio
+import errno
 import json
 import threading
 import zipfile
@@ -73,8 +74,9 @@ def test_a_remote_file_that_vanishes_is_the_failure_of_its_input() -> None:
     record = found(bucket("vanishing", a__png=png())).records["a.png"]
     fsspec.filesystem("memory").rm("/vanishing/a.png")
 
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as raised:
         content(record)
+    assert raised.value.errno == errno.ENOENT  # the client reports its message
 
 
 def test_an_archive_is_a_bucket(tmp_path: Path) -> None:

@@ -17,12 +17,10 @@ _CACHE_KIB = 16 << 10
 _CHECKPOINT_PAGES = (16 << 20) // _PAGE_BYTES  # each checkpoint waits for the disk
 _MOST_DEFERRED = 1000  # statements
 
-# `run` of an input is the last run that has read it from its source.
+# Inputs have numbers, so that new ones are at the end of the file and only the index of keys is written at random.
 _SCHEMA = """
-CREATE TABLE runs (number INTEGER PRIMARY KEY);
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE inputs (key TEXT PRIMARY KEY, version TEXT NOT NULL, state INTEGER NOT NULL, run INTEGER NOT NULL)
-  WITHOUT ROWID;
+CREATE TABLE inputs (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version TEXT NOT NULL, state INTEGER NOT NULL);
 CREATE TABLE tasks (key TEXT PRIMARY KEY, version TEXT NOT NULL, task_id TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE failures (key TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL, code TEXT NOT NULL,
   is_from_source INTEGER NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (key, version)) WITHOUT ROWID;

@@ -60,9 +60,9 @@ class Ledger:
         self._retry_failed = retry_failed
         self.rows = PendingRows(database)
         self.failures = FailureTable(database)
+        self._seen = _Seen()
         with database.transaction() as connection:
             connection.execute("DELETE FROM failures WHERE is_from_source")  # the source is read again
-            self._run = connection.execute("INSERT INTO runs DEFAULT VALUES").lastrowid or 0
 
     def check_settings(self, settings: Mapping[str, str]) -> None:
         """Store settings that all rows of the output have in common.
@@ -93,19 +93,21 @@ class Ledger:
                 failure = FailedInput(entry.key, None, "INVALID_RECORD", "INVALID_ARGUMENT", entry.message)
                 self.failures.add(connection, "", failure, is_from_source=True)
                 return Admitted(Admission.INVALID)
-            query = "SELECT version, state, run FROM inputs WHERE key = ?"
-            version, state, run = connection.execute(query, (entry.key,)).fetchone() or (entry.version, State.OPEN, 0)
+            query = "SELECT id, version, state FROM inputs WHERE key = ?"
+            number, version, state = connection.execute(query, (entry.key,)).fetchone() or (0, "", State.OPEN)
             is_same = version == entry.version
-            if run == self._run:
+            if number and self._seen.add(number):
                 return Admitted(Admission.DUPLICATE) if is_same else _reject(connection, entry, "DUPLICATE_KEY")
-            if state == State.EMBEDDED or (state == State.FAILED and is_same and not self._retry_failed):
-                connection.execute("UPDATE inputs SET run = ? WHERE key = ?", (self._run, entry.key))
-                if not is_same:
-                    return _reject(connection, entry, "CHANGED")
-                is_embedded = state == State.EMBEDDED
-                return Admitted(Admission.EMBEDDED_BEFORE if is_embedded else Admission.FAILED_BEFORE)
-            connection.execute("DELETE FROM failures WHERE key = ?", (entry.key,))
-            self._set_state(connection, entry, State.OPEN)
+            if state == State.EMBEDDED:
+                return Admitted(Admission.EMBEDDED_BEFORE) if is_same else _reject(connection, entry, "CHANGED")
+            if state == State.FAILED and is_same and not self._retry_failed:
+                return Admitted(Admission.FAILED_BEFORE)
+            if state != State.OPEN:
+                connection.execute("DELETE FROM failures WHERE key = ?", (entry.key,))
+            if not number:
+                self._seen.add(_set_state(connection, entry, State.OPEN))
+            elif not is_same or state != State.OPEN:
+                _set_state(connection, entry, State.OPEN)
             return Admitted(Admission.SEND, _task_of(connection, entry))
 
     def embedded(self, record: Record, embedding: Embedding) -> None:
@@ -116,7 +118,7 @@ class Ledger:
         """
         with self._database.transaction() as connection:
             self.rows.add(connection, record, embedding)
-            self._set_state(connection, record, State.EMBEDDED)
+            _set_state(connection, record, State.EMBEDDED)
             if record.modality == "audio":
                 _remove_task(connection, record)
         self.rows.count += len(embedding.segments)
@@ -129,7 +131,7 @@ class Ledger:
         """
         with self._database.transaction() as connection:
             self.failures.add(connection, record.version, failure)
-            self._set_state(connection, record, State.FAILED_FOR_NOW if failure.is_temporary else State.FAILED)
+            _set_state(connection, record, State.FAILED_FOR_NOW if failure.is_temporary else State.FAILED)
             if not failure.is_temporary:
                 _remove_task(connection, record)
 
@@ -144,9 +146,30 @@ class Ledger:
             if task_id:
                 connection.execute("INSERT INTO tasks VALUES (?, ?, ?)", (record.key, record.version, task_id))
 
-    def _set_state(self, connection: sqlite3.Connection, record: Record, state: State) -> None:
-        row = (record.key, record.version, int(state), self._run)
-        connection.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?, ?)", row)
+
+class _Seen:
+    """The inputs that this run has read, by number: a bit for each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, number: int) -> bool:
+        """Add an input. Return whether it was there before."""
+        index, bit = number >> 3, 1 << (number & 7)
+        if index >= len(self._bits):
+            self._bits.extend(bytes(index + 1024 - len(self._bits)))
+        was_there = bool(self._bits[index] & bit)
+        self._bits[index] |= bit
+        return was_there
+
+
+def _set_state(connection: sqlite3.Connection, record: Record, state: State) -> int:
+    """Set the state of an input. Return its number if it is a new one; else the number has no meaning."""
+    statement = (
+        "INSERT INTO inputs (key, version, state) VALUES (?, ?, ?) "
+        "ON CONFLICT (key) DO UPDATE SET version = excluded.version, state = excluded.state"
+    )
+    return connection.execute(statement, (record.key, record.version, int(state))).lastrowid or 0
 
 
 def _reject(connection: sqlite3.Connection, record: Record, reason: str) -> Admitted:

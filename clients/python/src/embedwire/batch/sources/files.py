@@ -151,6 +151,4 @@ def suffix(name: str) -> str:
 
 def reason(error: OSError) -> str:
     """Return why a file cannot be read, without its path."""
-    if isinstance(error, FileNotFoundError):  # that of a bucket has no number
-        return os.strerror(errno.ENOENT)
     return os.strerror(error.errno) if isinstance(error.errno, int) else type(error).__name__

@@ -20,6 +20,13 @@ _MAX_ROWS = 1024
 _BUFFER_BYTES = 1 << 20
 
 
+class ColumnsError(OSError, ValueError):
+    """A file lacks a column, or a column has an unsuitable type. The message names it and the columns of the file.
+
+    It is a ValueError for the caller that chose the columns, and an OSError for one that reads a folder.
+    """
+
+
 class ParquetSource:
     """The rows of Parquet files, read in small groups.
 
@@ -32,7 +39,7 @@ class ParquetSource:
 
     Raises:
         OSError: the first file cannot be read.
-        ValueError: it lacks a column, or a column has an unsuitable type.
+        ColumnsError: it lacks a column, or a column has an unsuitable type.
     """
 
     def __init__(self, tables: Tables, columns: Columns) -> None:
@@ -47,8 +54,7 @@ class ParquetSource:
         """Yield the records.
 
         Raises:
-            OSError: a file or a bucket cannot be read.
-            ValueError: a file lacks a column, or a column has an unsuitable type.
+            OSError: a file or a bucket cannot be read, or a file lacks a column.
         """
         self.ignored.clear()
         for table in self._tables.found(self.ignored):
@@ -63,8 +69,7 @@ class ParquetSource:
         """Return the number of rows; None for a folder in a bucket.
 
         Raises:
-            OSError: a file cannot be read.
-            ValueError: a file lacks a column.
+            OSError: a file cannot be read, or lacks a column.
         """
         if not self._tables.is_quick:
             return None
@@ -102,7 +107,7 @@ def _columns(name: str, schema: pa.Schema, columns: Columns) -> list[str]:
     found = [column for column in inputs.values() if column in has]
     if missing := sorted(asked - has) or ([] if found else list(inputs.values())):
         fault = f"has no column {' or '.join(missing)}"
-        raise ValueError(f"{name}: {fault}; its columns are {', '.join(schema.names) or 'none'}")
+        raise ColumnsError(f"{name}: {fault}; its columns are {', '.join(schema.names) or 'none'}")
     for column in found:
         _check(name, column, schema.field(column).type, is_text=column == columns.text)
     if columns.key in has:
@@ -114,7 +119,7 @@ def _check(name: str, column: str, kind: pa.DataType, *, is_text: bool) -> None:
     """Check the type of a column of inputs.
 
     Raises:
-        ValueError: it is unsuitable.
+        ColumnsError: it is unsuitable.
     """
     types = pa.types
     value = kind.value_type if types.is_dictionary(kind) else kind
@@ -130,7 +135,7 @@ def _check(name: str, column: str, kind: pa.DataType, *, is_text: bool) -> None:
     is_file = not is_text and types.is_struct(value) and {"bytes", "path"} <= {each.name for each in value}
     if not is_file and not any(check(value) for check in checks):
         allowed = "string or binary" if is_text else "string, binary or struct<bytes, path>"
-        raise ValueError(f"{name}: column {column} has type {kind}; it must be {allowed}")
+        raise ColumnsError(f"{name}: column {column} has type {kind}; it must be {allowed}")
 
 
 def _rows(name: str, file: pq.ParquetFile, columns: list[str], key: str) -> Iterator[Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, ParamSpec, TypeVar
@@ -179,7 +180,8 @@ def _translated(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> 
         cause = error.__cause__
         if isinstance(cause, Exception) and _is_outage(cause):
             raise _as_os_error(cause) from error
-        raise
+        words = without_credentials(str(error))
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), words) from error  # most have no number
     except Exception as error:
         raise _as_os_error(error) from error
 

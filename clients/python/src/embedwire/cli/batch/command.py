@@ -90,7 +90,7 @@ def batch(  # noqa: PLR0913, PLR0917 - options of the command
     )
     prepare = Preparation(truncate, audio)
     if dry_run:
-        print_plan(chosen, prepare, Limits(quotas, media_minutes_per_hour, prices))
+        print_plan(chosen, prepare, folder, Limits(quotas, media_minutes_per_hour, prices))
     if folder is None:
         raise typer.BadParameter("needs a folder for the vectors", param_hint="--output")
     limits = {

@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import NoReturn
 
 import typer
 from rich.table import Table
 
+from embedwire.batch.completed import completed
 from embedwire.batch.plan import Plan, Prices, Quota, plan
 from embedwire.batch.records import Modality
 from embedwire.cli import durations, exit_codes, sizes, terminal
@@ -52,8 +54,14 @@ class Limits:
         )
 
 
-def print_plan(sources: SourceOptions, prepare: Preparation, limits: Limits) -> NoReturn:
+def print_plan(sources: SourceOptions, prepare: Preparation, folder: Path | None, limits: Limits) -> NoReturn:
     """Read the sources, print what a run would send, and exit. Nothing is sent.
+
+    Args:
+        sources: the sources.
+        prepare: options of the inputs.
+        folder: the output, whose complete inputs are not counted; None if it is not given.
+        limits: quota and prices.
 
     Raises:
         Exit: always, with the exit code.
@@ -61,9 +69,13 @@ def print_plan(sources: SourceOptions, prepare: Preparation, limits: Limits) -> 
     with batch_exit_codes():
         screen = terminal.rows()
         console = terminal.progress(screen)
-        with contextlib.nullcontext() if console is None else console.status("reading the sources"):
-            found = plan(sources.open(prepare), quota=limits.quota, prices=limits.of_plan)
+        with contextlib.ExitStack() as stack:
+            is_complete = None if folder is None else stack.enter_context(completed(folder))
+            if console is not None:
+                stack.enter_context(console.status("reading the sources"))
+            found = plan(sources.open(prepare), is_complete=is_complete, quota=limits.quota, prices=limits.of_plan)
         screen.print(_table(found, has_time=limits.quota != Quota(), has_cost=bool(limits.prices)))
+        screen.print()
         for label, text in _lines(found):
             print_row(screen, label, text)
         raise typer.Exit(exit_codes.OK)
@@ -119,8 +131,9 @@ def _amount(cost: float | None) -> str:
 
 
 def _lines(found: Plan) -> Iterator[tuple[str, str]]:
-    yield "", ""
     yield "requests", f"{found.requests:,} of the upstream, one for each input, without retries"
+    if found.complete:
+        yield "complete before", count(found.complete, "input")
     if found.unknown_durations:
         files = count(found.unknown_durations, "audio file")
         yield "not in minutes", f"{files} without a duration in the header, or on a web server"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from embedwire.batch import Summary
+from embedwire.batch import Progress, Summary
 from embedwire.cli import durations, exit_codes
 from embedwire.cli.batch.display import rate
 from embedwire.cli.terminal import Screen, print_labelled
@@ -27,9 +27,9 @@ def print_row(screen: Screen, label: str, text: str) -> None:
 
 def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str, str]]:
     progress = summary.progress
-    took = f"in {durations.show(progress.seconds)}"
-    speed = f", {rate(progress.embedded / progress.seconds)}" if progress.embedded and progress.seconds else ""
-    yield "embedded", f"{_inputs(progress.embedded)}, {count(progress.segments, 'vector')}, {took}{speed}"
+    yield "embedded", _embedded(progress)
+    if summary.is_complete and not (progress.embedded + progress.resumed + progress.failed):
+        yield "", "the sources have no inputs"
     if progress.resumed:
         yield "complete before", _inputs(progress.resumed)
     if progress.duplicates:
@@ -45,6 +45,12 @@ def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str
         yield "not complete", "run the same command again: what is embedded is not sent again"
     elif exit_code == exit_codes.REQUEST:
         yield "to try again", "correct the failed inputs, then add --retry-failed"
+
+
+def _embedded(progress: Progress) -> str:
+    rates = [rate(progress.embedded / progress.seconds)] if progress.embedded and progress.seconds else []
+    took = f"in {durations.show(progress.seconds)}"
+    return ", ".join([_inputs(progress.embedded), count(progress.segments, "vector"), took, *rates])
 
 
 def ignored(suffixes: Counter[str]) -> str:
