@@ -1,7 +1,6 @@
 """Commands and figures of docs/large-collections.md."""
 
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedwire.batch.parts import Row, writer
-from embedwire.batch.plan import Quota
 from tests.docs.blocks import ROOT, blocks
 from tests.docs.console import commands
 from tests.docs.owners import LARGE_COLLECTIONS, owned

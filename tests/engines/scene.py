@@ -36,7 +36,7 @@ class Scene:
     """Two servers, one upstream, and the texts by key."""
 
     folder: Path
-    texts: Mapping[str, str]
+    texts: dict[str, str]
     upstream: EnginesUpstream
     servers: Sequence[Server]
 
@@ -53,7 +53,7 @@ class Scene:
         """Return the number of texts that were paid for."""
         return sum((await self.upstream.paid()).values())
 
-    def write_texts(self, found: Mapping[str, str]) -> None:
+    def write_texts(self, found: dict[str, str]) -> None:
         """Write the input; the output is compared with these texts."""
         self.texts = found
         table = pa.table({"key": list(found), "text": list(found.values())})

@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from tests.docs.blocks import blocks
-from tests.docs.owners import ENGINES, owned
+from tests.docs.owners import ENGINE_EXAMPLES, owned
 from tests.engines.scene import EXAMPLES, ROWS, SECONDS, Scene
 from tests.engines.upstream import EXHAUSTED
 
-BLOCKS = owned(blocks(), ENGINES)
+BLOCKS = owned(blocks(), ENGINE_EXAMPLES)
 COMMANDS = [shlex.split(block.text.removeprefix("$ ")) for block in BLOCKS if block.language == "console"]
 DAFT = next(command for command in COMMANDS if "daft_embed.py" in command)
 _TIMEOUT = pytest.mark.timeout(900)
