@@ -87,16 +87,19 @@ class Scene:
         assert code == 0, run.log.read_text()
 
     async def killed(self, command: Sequence[str], after: int) -> None:
-        """Run an example, and kill it when `after` texts are paid for and a file is written."""
+        """Run an example, and kill it when `after` texts are paid for, and some of them are in no file."""
         async with self.running(command) as run:
-            await self.reach(run, after)
+            await self.reach(run, after, unsaved=ROWS // 4)
 
-    async def reach(self, run: "Run", paid: int) -> None:
-        """Wait until this number of texts is paid for and a file is written."""
+    async def reach(self, run: "Run", paid: int, unsaved: int = 0) -> None:
+        """Wait until this number of texts is paid for, and this number of them is in no file, but there is a file."""
         async with asyncio.timeout(SECONDS):
-            while await self.paid() < paid or not self.files():
+            while True:
+                files, found = len(self.files()), await self.paid()
+                if files and found >= max(paid, files * ROWS + unsaved):
+                    return
                 assert run.process.returncode is None, "it ended before:\n" + run.log.read_text()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.01)
 
     def files(self) -> list[Path]:
         """Return the files of the output, as readers of a dataset find them."""
@@ -133,16 +136,14 @@ class Run:
     log: Path
 
     async def kill(self) -> None:
-        """Send SIGKILL to the process group and to all other processes of the run; return when they ended."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        await self.process.wait()
+        """Send SIGKILL to all processes of the run: Ray's are in several process groups. Return when they ended."""
         async with asyncio.timeout(60):
             while found := _processes(f"{_MARK}={self.mark}".encode()):
                 for number in found:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(number, signal.SIGKILL)
                 await asyncio.sleep(0.05)
+        await self.process.wait()
 
 
 def _processes(variable: bytes) -> list[int]:

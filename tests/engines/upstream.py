@@ -20,7 +20,7 @@ from tests.system.watched import watch_parent
 
 REJECTED = "rejected"  # texts that begin so are not accepted
 EXHAUSTED = "exhausted"  # for texts that begin so, the account has no credit left
-SECONDS = 0.05  # to an answer
+SECONDS = 0.1  # to an answer
 DIMENSIONS = 512
 _MOST_BYTES = 16 << 20  # of a line of counts
 
