@@ -112,4 +112,5 @@ class SourceOptions:
             )
         except (OSError, ValueError, ImportError) as error:
             fault = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            fault = fault.removeprefix(f"{location.rpartition('/')[2]}: ")  # the location names the file as well
             raise typer.BadParameter(f"{printable(location)}: {fault}", param_hint="SOURCE") from None
