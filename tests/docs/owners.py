@@ -58,6 +58,7 @@ OWNERS = (
     Owner("docs/proxies.md", ("nginx", "haproxy", "yaml"), "tests/proxies/test_tls_to_replicas.py"),
     Owner("docs/kubernetes.md", ("yaml",), CHART),
     Owner("docs/alerts.md", ("yaml",), "tests/prometheus/test_alerts.py"),
+    Owner("docs/batch.md", ("text",), "tests/docs/test_batch.py"),
     Owner("*", ("toml",), CONFIGURATION),
     Owner("*", ("promql",), QUERIES),
     Owner("*", ("console", "sh", "python"), RUNNER),

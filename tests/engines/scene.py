@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.engines.upstream import REJECTED, EnginesUpstream, expected
@@ -57,7 +56,7 @@ class Scene:
     async def running(self, *command: str) -> AsyncGenerator["Run"]:
         """Start an example with this command; kill all of its processes at the end."""
         mark = uuid.uuid4().hex
-        words = [*command, str(self.folder / "texts.parquet"), str(self.output), self.target, "--rows", str(ROWS)]
+        words = [*command, str(self.folder / "texts.parquet"), str(self.output), self.target, str(ROWS)]
         with tempfile.TemporaryDirectory(dir="/tmp") as short, (self.folder / f"{mark}.log").open("wb") as log:
             variables = {_MARK: mark, "RAY_TMPDIR": short, "SPARK_LOCAL_DIRS": short, "PYSPARK_PYTHON": sys.executable}
             process = await asyncio.create_subprocess_exec(

@@ -33,8 +33,8 @@ class Engine:
 
 _SPARK_SUBMIT = str(Path(sys.executable).with_name("spark-submit"))
 ENGINES = (
-    Engine("daft_embed.py", (sys.executable,), _WORKERS + 1),
-    Engine("ray_embed.py", (sys.executable,), 2 * _WORKERS),
+    Engine("daft_embed.py", (sys.executable,), _WORKERS),
+    Engine("ray_embed.py", (sys.executable,), _WORKERS),
     Engine("spark_embed.py", (_SPARK_SUBMIT, "--master", f"local[{_WORKERS}]"), _WORKERS),
 )
 engines = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.file)

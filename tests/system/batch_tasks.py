@@ -19,7 +19,7 @@ from tests.system.experiment import Experiment, guarantee, settled
 from tests.system.server import Server
 from tests.system.verdict import Verdict
 
-TASK_SECONDS = 1.5
+TASK_SECONDS = 1.0
 CALLS = {"inputs_per_call": 2, "concurrent_calls": 3, "processing_mode": "task"}
 
 
@@ -61,10 +61,10 @@ class _Killed:
             await asyncio.sleep(0.02)
 
 
-@guarantee("batch-tasks", patient=True)
+@guarantee("batch-tasks")
 async def tasks_are_taken_over(experiment: Experiment) -> Verdict:
     """A killed batch gets the results of the tasks that its ledger has, and creates none of them again."""
-    count, verdict = experiment.scaled(40, 12), Verdict()
+    count, verdict = experiment.scaled(40, 9), Verdict()
     with workspace(experiment, verdict) as folder:
         inputs = batch_inputs.write_recordings(folder, count)
         async with (

@@ -97,9 +97,9 @@ class Server:
 
 
 def memory_of(process: int, kind: str = "VmRSS") -> int:
-    """Return the memory of a running process in bytes: the resident one, or its peak."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(re.search(rf"{kind}:\s+(\d+) kB", status)[1]) << 10  # type: ignore[index]
+    """Return the memory of a process in bytes, the resident one or its peak; 0 if it has ended."""
+    found = re.search(rf"{kind}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    return int(found[1]) << 10 if found else 0
 
 
 def growth(memory: Sequence[int]) -> float:

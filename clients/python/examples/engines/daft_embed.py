@@ -1,12 +1,12 @@
 """Embed the column `text` of a Parquet file with Daft. After a kill, the same command resumes.
 
-python daft_embed.py texts.parquet embeddings dns:///embeddings.internal:50051
+python daft_embed.py texts.parquet embeddings dns:///embeddings.internal:50051 [ROWS OF A FILE]
 
 The output is a folder of Parquet files: key, vector (fixed-size list of float32), error. Keys must be unique.
 """
 
-import argparse
 import os
+import sys
 import time
 import uuid
 from collections.abc import Sequence
@@ -46,40 +46,40 @@ def embed(client: Client, texts: Sequence[str | None]) -> list[tuple[Any, str | 
     return rows
 
 
-def main() -> None:
+def table(keys: pa.Array | pa.ChunkedArray, rows: list[tuple[Any, str | None]], dimensions: int) -> pa.Table:
+    """Return the columns of the output. Vectors of failures are NaN: Arrow cannot read nulls among fixed-size lists."""
+    failed = np.full(dimensions, np.nan, np.float32)
+    values = np.concatenate([failed if error else vector for vector, error in rows])
+    errors = pa.array([error for _, error in rows], pa.string())
+    return pa.table({"key": keys, "vector": pa.FixedSizeListArray.from_arrays(values, dimensions), "error": errors})
+
+
+def main(source: str, output: str, target: str, rows_of_a_file: str = "1000") -> None:
     """Embed the texts whose keys the output does not have."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("input", "output", "target"):
-        parser.add_argument(name)
-    parser.add_argument("--rows", type=int, default=1000, help="rows of a file")
-    options = parser.parse_args()
-    with Client(options.target) as client:
+    with Client(target) as client:
         dimensions = {model.name: model.dimensions for model in client.models()}[MODEL]
-    folder = Path(options.output)
+    folder = Path(output)
     folder.mkdir(exist_ok=True)
 
     @daft.cls(max_concurrency=2)
     class Worker:
         def __init__(self) -> None:
-            self.client = Client(options.target, wait_for_ready=True)
+            self.client = Client(target, wait_for_ready=True)
 
         @daft.method.batch(return_dtype=daft.DataType.string())
-        def write(self, keys: daft.Series, texts: daft.Series) -> list[str]:
-            """Write a file, which has its name when it is complete. Daft would queue batches for a writer without limit."""
+        def write(self, keys: daft.Series, texts: daft.Series) -> list[str | None]:
+            """Write a file and return the errors. Daft has no limit on batches that wait for a writer of its own."""
             rows = embed(self.client, texts.to_pylist())
-            values = np.concatenate([np.full(dimensions, np.nan, np.float32) if error else vector for vector, error in rows])
-            vectors = pa.FixedSizeListArray.from_arrays(values, dimensions)  # nan, since Arrow cannot read nulls among them
-            part = folder / f"{uuid.uuid4()}.incomplete"
-            pq.write_table(pa.table({"key": keys.to_arrow(), "vector": vectors, "error": pa.array([error for _, error in rows], pa.string())}), part)
+            part = folder / f"{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(keys.to_pylist()))}.incomplete"
+            pq.write_table(table(keys.to_arrow(), rows, dimensions), part)
             part.rename(part.with_suffix(".parquet"))
-            return [part.stem] * len(rows)
+            return [error for _, error in rows]
 
-    texts = daft.read_parquet(options.input).select("key", "text")
+    texts = daft.read_parquet(source).select("key", "text")
     if done := [str(path) for path in folder.glob("*.parquet")]:
         texts = texts.join(daft.read_parquet(done).select("key"), on="key", how="anti")
-    written = texts.into_batches(options.rows).select(Worker().write(daft.col("key"), daft.col("text")))
-    print(written.count_rows(), "texts were embedded")
+    texts.into_batches(int(rows_of_a_file)).select(Worker().write(daft.col("key"), daft.col("text"))).collect()
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

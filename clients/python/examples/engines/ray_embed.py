@@ -1,15 +1,16 @@
 """Embed the column `text` of a Parquet file with Ray Data. After a kill, the same command resumes.
 
-python ray_embed.py texts.parquet embeddings dns:///embeddings.internal:50051
+python ray_embed.py texts.parquet embeddings dns:///embeddings.internal:50051 [ROWS OF A FILE]
 
-The output is a folder of Parquet files: key, vector (fixed-size list of float32), error. Keys must be unique. The folder
-`embeddings.checkpoint` has the keys of the output; keep it as long as that.
+The output is a folder of Parquet files: key, vector (fixed-size list of float32), error. Keys must be unique. The
+folder `embeddings.checkpoint` has the keys of the output; keep it as long as that.
 """
 
-import argparse
 import os
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry of Ray
@@ -44,38 +45,35 @@ def embed(client: Client, texts: Sequence[str | None]) -> list[tuple[Any, str | 
     return rows
 
 
-def columns(batch: pa.Table, target: str, dimensions: int) -> pa.Table:
-    """Return the columns of the output."""
-    with Client(target, wait_for_ready=True) as client:
-        rows = embed(client, batch["text"].to_pylist())
-    values = np.concatenate([np.full(dimensions, np.nan, np.float32) if error else vector for vector, error in rows])
-    vectors = pa.FixedSizeListArray.from_arrays(values, dimensions)  # nan, since Arrow cannot read nulls among them
-    return pa.table({"key": batch["key"], "vector": vectors, "error": pa.array([error for _, error in rows], pa.string())})
+def table(keys: pa.Array | pa.ChunkedArray, rows: list[tuple[Any, str | None]], dimensions: int) -> pa.Table:
+    """Return the columns of the output. Vectors of failures are NaN: Arrow cannot read nulls among fixed-size lists."""
+    failed = np.full(dimensions, np.nan, np.float32)
+    values = np.concatenate([failed if error else vector for vector, error in rows])
+    errors = pa.array([error for _, error in rows], pa.string())
+    return pa.table({"key": keys, "vector": pa.FixedSizeListArray.from_arrays(values, dimensions), "error": errors})
 
 
-def main() -> None:
+def main(source: str, output: str, target: str, rows_of_a_file: str = "1000") -> None:
     """Embed the texts whose keys the checkpoint does not have."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("input", "output", "target"):
-        parser.add_argument(name)
-    parser.add_argument("--rows", type=int, default=1000, help="rows of a file")
-    options = parser.parse_args()
-    with Client(options.target) as client:
+    with Client(target) as client:
         dimensions = {model.name: model.dimensions for model in client.models()}[MODEL]
-    # Less than 8 CPUs hang: a checkpoint takes several, and most of its tasks only wait. A cluster has its own number.
+
+    def columns(batch: pa.Table) -> pa.Table:
+        with Client(target, wait_for_ready=True) as client:
+            return table(batch["key"], embed(client, batch["text"].to_pylist()), dimensions)
+
+    # With 2 CPUs, loading a checkpoint hangs; its tasks mostly wait. A cluster has its own number.
     ray.init(num_cpus=None if "RAY_ADDRESS" in os.environ else 8, include_dashboard=False)
     ray.data.DataContext.get_current().checkpoint_config = ray.data.checkpoint.CheckpointConfig(
-        "key", os.path.abspath(options.output) + ".checkpoint", delete_checkpoint_on_success=False
+        "key", f"{Path(output).resolve()}.checkpoint", delete_checkpoint_on_success=False
     )
-    texts = ray.data.read_parquet(options.input).select_columns(["key", "text"])
-    texts.repartition(target_num_rows_per_block=options.rows).map_batches(
-        columns,
-        fn_kwargs={"target": options.target, "dimensions": dimensions},
-        batch_size=options.rows,
-        batch_format="pyarrow",
-        concurrency=2,
-    ).write_parquet(options.output)
+    texts = ray.data.read_parquet(source).select_columns(["key", "text"])
+    texts = texts.repartition(target_num_rows_per_block=int(rows_of_a_file))
+    # With the same number of tasks for both, one task embeds a batch and writes it.
+    tasks = ray.data.TaskPoolStrategy(size=2)
+    embeddings = texts.map_batches(columns, batch_size=None, batch_format="pyarrow", compute=tasks)
+    embeddings.write_parquet(output, concurrency=2)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -1,12 +1,12 @@
 """Embed the column `text` of a Parquet file with Spark. After a kill, the same command resumes.
 
-spark-submit spark_embed.py texts.parquet embeddings dns:///embeddings.internal:50051
+spark-submit spark_embed.py texts.parquet embeddings dns:///embeddings.internal:50051 [ROWS OF A FILE]
 
 The output is a folder of Parquet files: key, vector (array of float), error. Keys must be unique.
 """
 
-import argparse
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -42,16 +42,14 @@ def embed(client: Client, texts: Sequence[str | None]) -> list[tuple[Any, str | 
     return rows
 
 
-def main() -> None:
+def main(source: str, output: str, target: str, rows_of_a_file: str = "1000") -> None:
     """Embed the texts whose keys the output does not have."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("input", "output", "target"):
-        parser.add_argument(name)
-    parser.add_argument("--rows", type=int, default=1000, help="rows of a file")
-    options = parser.parse_args()
+    with Client(target) as client:
+        if MODEL not in [model.name for model in client.models()]:
+            raise ValueError(f"the server has no model {MODEL}")
 
     def columns(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        with Client(options.target, wait_for_ready=True) as client:
+        with Client(target, wait_for_ready=True) as client:
             for batch in batches:
                 rows = pd.DataFrame(embed(client, list(batch["text"])), columns=["vector", "error"])
                 yield rows.assign(key=batch["key"])
@@ -60,17 +58,17 @@ def main() -> None:
     # Version 2 moves a file into the output when its task is complete, version 1 when all tasks are.
     version = "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version"
     spark = SparkSession.builder.config(version, "2").getOrCreate()
-    texts = spark.read.parquet(options.input).select("key", "text")
+    texts = spark.read.parquet(source).select("key", "text")
     try:
-        done = spark.read.schema(schema).parquet(options.output)
+        done = spark.read.schema(schema).parquet(output)
     except AnalysisException as error:
         if error.getCondition() != "PATH_NOT_FOUND":
             raise
     else:
         texts = texts.join(done, "key", "left_anti")
-    files = max(1, math.ceil(texts.count() / options.rows))
-    texts.repartition(files).mapInPandas(columns, schema).write.mode("append").parquet(options.output)
+    files = max(1, math.ceil(texts.count() / int(rows_of_a_file)))
+    texts.repartition(files).mapInPandas(columns, schema).write.mode("append").parquet(output)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

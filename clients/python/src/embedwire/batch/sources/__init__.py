@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Literal, get_args
@@ -88,7 +89,7 @@ def read(
         return JsonLinesSource(tables, columns or Columns())
     if is_folder:
         raise IsADirectoryError(f"{path}: is a folder; a list is a file")
-    return ListSource(Lines(store, path), next(iter(tables)).references)
+    return ListSource(Lines(store, path), next(tables.found(Counter())).references)
 
 
 def _stdin(chosen: SourceFormat | None, columns: Columns, *, checksum: bool) -> Source:

@@ -26,7 +26,7 @@ class JsonLinesSource:
     """
 
     def __init__(self, tables: Tables, columns: Columns) -> None:
-        self.ignored: Counter[str] = tables.ignored
+        self.ignored: Counter[str] = Counter()
         self._tables = tables
         self._columns = columns
 
@@ -36,7 +36,8 @@ class JsonLinesSource:
         Raises:
             OSError: a file or a bucket cannot be read.
         """
-        for table in self._tables:
+        self.ignored.clear()
+        for table in self._tables.found(self.ignored):
             rows = Rows(table.name, self._columns, table.references, "line")
             lines = Lines(self._tables.store, table.path)
             yield from in_order(_task(rows, index, line) for index, line in lines)
@@ -47,7 +48,7 @@ class JsonLinesSource:
         Raises:
             OSError: a file cannot be read.
         """
-        counts = [Lines(self._tables.store, table.path).count() for table in self._tables]
+        counts = [Lines(self._tables.store, table.path).count() for table in self._tables.found(Counter())]
         return None if None in counts else sum(count or 0 for count in counts)
 
 

@@ -36,10 +36,10 @@ class ParquetSource:
     """
 
     def __init__(self, tables: Tables, columns: Columns) -> None:
-        self.ignored: Counter[str] = tables.ignored
+        self.ignored: Counter[str] = Counter()
         self._tables = tables
         self._columns = columns
-        for table in tables:
+        for table in tables.found(Counter()):
             with self._opened(table):
                 break
 
@@ -50,7 +50,8 @@ class ParquetSource:
             OSError: a file or a bucket cannot be read.
             ValueError: a file lacks a column, or a column has an unsuitable type.
         """
-        for table in self._tables:
+        self.ignored.clear()
+        for table in self._tables.found(self.ignored):
             rows = Rows(table.name, self._columns, table.references, "row")
             with self._opened(table) as (file, names):
                 found = enumerate(_rows(table.name, file, names, self._columns.key))
@@ -65,7 +66,9 @@ class ParquetSource:
             OSError: a file cannot be read.
             ValueError: a file lacks a column.
         """
-        return sum(self._rows_of(table) for table in self._tables) if self._tables.is_quick else None
+        if not self._tables.is_quick:
+            return None
+        return sum(self._rows_of(table) for table in self._tables.found(Counter()))
 
     def _rows_of(self, table: Table) -> int:
         with self._opened(table) as (file, _):

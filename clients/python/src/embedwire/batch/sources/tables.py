@@ -36,12 +36,10 @@ class Tables:
 
     Attributes:
         store: where they are.
-        ignored: number of other files in the folder, by suffix.
     """
 
     def __init__(self, store: Store, path: str, suffixes: Sequence[str], *, is_folder: bool, checksum: bool) -> None:
         self.store = store
-        self.ignored: Counter[str] = Counter()
         self._path = path
         self._suffixes = suffixes
         self._is_folder = is_folder
@@ -52,8 +50,11 @@ class Tables:
         """Whether the files can be opened without many requests."""
         return not self._is_folder or isinstance(self.store, LocalStore)
 
-    def __iter__(self) -> Iterator[Table]:
+    def found(self, ignored: Counter[str]) -> Iterator[Table]:
         """Yield the files.
+
+        Args:
+            ignored: counts the other files of the folder by suffix.
 
         Raises:
             OSError: a folder cannot be read.
@@ -61,10 +62,9 @@ class Tables:
         if not self._is_folder:
             yield self._table(self._path.rpartition("/")[2], self._path)
             return
-        self.ignored.clear()
-        for name, entry in files.walk(self.store, self._path, self.ignored):
+        for name, entry in files.walk(self.store, self._path, ignored):
             if files.suffix(name) not in self._suffixes:
-                self.ignored[files.suffix(name)] += 1
+                ignored[files.suffix(name)] += 1
             elif entry.error is not None:
                 raise entry.error
             else:

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from embedwire.batch.progress import Progress
+from embedwire.batch import Progress
 from embedwire.cli import durations
 
 _PER_SECOND = 4  # updates; each reads a snapshot
@@ -30,7 +30,7 @@ class BatchDisplay:
         self._read = read
         self._is_stopping = False
         self._live = Live(
-            get_renderable=self._lines,
+            get_renderable=self.__rich__,
             console=console,
             refresh_per_second=_PER_SECOND,
             transient=True,
@@ -49,7 +49,8 @@ class BatchDisplay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._live.__exit__(kind, error, at)
 
-    def _lines(self) -> Group:
+    def __rich__(self) -> Group:
+        """Return the lines."""
         progress = self._read()
         lines: list[ConsoleRenderable] = [_bar(progress), Text(_counts(progress))]
         if self._is_stopping:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from embedwire.batch.progress import Progress
+from embedwire.batch import Progress
 
 _LAST_LINE_SECONDS = 1.0  # then the reader of stderr does not read
 _THREAD = "embedwire-batch-log"

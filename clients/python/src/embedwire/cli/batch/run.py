@@ -8,10 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from embedwire.batch.errors import BatchError
-from embedwire.batch.options import BatchOptions, Summary
-from embedwire.batch.progress import Progress
-from embedwire.batch.run import Batch
+from embedwire.batch import Batch, BatchError, BatchOptions, Progress, Summary
 from embedwire.cli import failures, output, terminal
 from embedwire.cli.audio import AudioOptions
 from embedwire.cli.batch import summary as summaries
@@ -24,6 +21,9 @@ from embedwire.cli.given import CutEnd
 from embedwire.client import Client
 from embedwire.errors import EmbedwireError
 from embedwire.inputs import AnyInput, Audio, Text
+
+# By default gRPC waits up to 2 minutes between attempts to reconnect, longer than the pauses of a batch in an outage.
+_CHANNEL_OPTIONS = (("grpc.max_reconnect_backoff_ms", 10_000),)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,8 @@ class Connection:
         Raises:
             BadParameter: an argument of the client is invalid.
         """
-        return open_client(self.target, self.tls_ca, self.token, self.timeout, tls=self.tls)
+        given = (self.target, self.tls_ca, self.token, self.timeout)
+        return open_client(*given, tls=self.tls, channel_options=_CHANNEL_OPTIONS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

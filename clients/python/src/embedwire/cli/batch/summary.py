@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from embedwire.batch.options import Summary
+from embedwire.batch import Summary
 from embedwire.cli import durations, exit_codes
 from embedwire.cli.batch.display import rate
 from embedwire.cli.terminal import Screen, print_labelled
@@ -29,7 +29,7 @@ def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str
     progress = summary.progress
     took = f"in {durations.show(progress.seconds)}"
     speed = f", {rate(progress.embedded / progress.seconds)}" if progress.embedded and progress.seconds else ""
-    yield "embedded", f"{_inputs(progress.embedded)}, {progress.segments:,} vectors, {took}{speed}"
+    yield "embedded", f"{_inputs(progress.embedded)}, {count(progress.segments, 'vector')}, {took}{speed}"
     if progress.resumed:
         yield "complete before", _inputs(progress.resumed)
     if progress.duplicates:
