@@ -18,9 +18,8 @@ from embedwire.version import __version__
 class Output:
     """The folder of an output. A context manager, which locks it against other processes.
 
-    Parts are written from committed rows of the ledger. They are on the disk before the ledger records them: a part
-    that it does not know was written by a run that ended in the meantime, and is removed, since its rows are still in
-    the ledger.
+    Parts are written from committed rows of the ledger. They are on the disk before the ledger records them: if a run
+    ends in the meantime, the next one removes this part, since its rows are still in the ledger.
 
     Args:
         folder: the folder; created if it does not exist.
@@ -29,7 +28,8 @@ class Output:
 
     Raises:
         OutputInUseError: another process writes to it.
-        OutputMismatchError: it was written with another model or other settings, or a part is missing.
+        OutputMismatchError: it was written with another model or other settings, or its parts are not those of the
+            ledger.
         ImportError: the extra `embedwire[batch]` is not installed.
         OSError: it cannot be written.
     """
@@ -44,10 +44,10 @@ class Output:
         with contextlib.ExitStack() as stack:
             database = stack.enter_context(Database(folder / "ledger.sqlite"))
             self.ledger = Ledger(database, retry_failed=options.retry_failed)
+            self._check_parts()
             self.ledger.check_settings(self._settings(model.name))
             self._metadata["embedwire.upstream"] = self.ledger.setting("upstream")
             self._writer = self._new_writer()
-            self._remove_unknown_parts()
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -92,7 +92,7 @@ class Output:
         if rows.count:
             number = self.number_of_parts
             self._writer.write(self._parts, number, rows.all(self._dimensions))
-            rows.written(number)
+            rows.written(number, parts.size(self._parts, number))
         failures_file.write(self._folder / "failures.jsonl", self.ledger.failures.all())
 
     @property
@@ -117,12 +117,34 @@ class Output:
             has_uncertainty=self._options.include_uncertainty,
         )
 
-    def _remove_unknown_parts(self) -> None:
-        numbers = self.ledger.rows.parts()
-        parts.remove_others(self._parts, numbers)
-        for number in numbers:
-            name = parts.part_name(number, self._writer.suffix)
-            if not (self._parts / name).exists():
+    def _check_parts(self) -> None:
+        """Check the parts of the ledger. Remove what a run that ended in the meantime has written of the next one.
+
+        Raises:
+            OutputMismatchError: a part is missing, damaged or unknown. Nothing is removed then.
+        """
+        recorded = self.ledger.rows.parts()
+        files = parts.found(self._parts)
+        complete = [file for file in files if not file.is_temporary]
+        if complete and not self.ledger.setting("model"):
+            raise OutputMismatchError(
+                f"{self._parts}: has part files, but {self._folder / 'ledger.sqlite'} is missing or empty; "
+                "restore it, or use a new output"
+            )
+        known = len(recorded) + bool(self.ledger.rows.count)  # with the one whose rows are still in the ledger
+        for file in complete:
+            if file.number >= known:
+                raise OutputMismatchError(f"{file.path}: the ledger does not know this part; use a new output")
+        for number, size in recorded.items():
+            if sum(file.path.stat().st_size for file in complete if file.number == number) != size:
                 raise OutputMismatchError(
-                    f"{self._parts / name}: missing, but its inputs count as embedded; restore it, or use a new output"
+                    f"{self._parts / parts.part_name(number, self._suffix)}: missing or damaged, but its inputs count "
+                    "as embedded; restore it, or use a new output"
                 )
+        for file in files:
+            if file.is_temporary or file.number == len(recorded):
+                file.path.unlink()
+
+    @property
+    def _suffix(self) -> str:
+        return "." + self._options.format
