@@ -333,7 +333,7 @@ install-jdk:
 
 .PHONY: test-engines
 test-engines: .venv-engines/installed install-jdk ## Test the examples of Daft, Ray Data, Spark, LanceDB and Qdrant, each killed in the middle
-	$(SCRUBBED) $(ENGINES_OFFLINE) .venv-engines/bin/pytest --quiet --durations=0 tests/engines
+	$(SCRUBBED) DO_NOT_TRACK=1 RAY_USAGE_STATS_ENABLED=0 .venv-engines/bin/pytest --quiet --durations=0 tests/engines
 
 INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
 

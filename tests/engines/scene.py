@@ -1,4 +1,4 @@
-"""The scene of a test: two servers, the texts, and runs of an example that are killed or end by themselves."""
+"""The scene of a test: two servers, the texts, and runs of an example that are killed or end normally."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tests.engines.upstream import REJECTED, EnginesUpstream, expected
@@ -20,7 +21,7 @@ from tests.system.server import Server
 
 EXAMPLES = Path(__file__).parents[2] / "clients/python/examples"
 ROWS = 100  # of a file of the output
-_SECONDS = 400  # a run takes at most this long on a loaded machine
+SECONDS = 400  # a run takes at most this long on a loaded machine
 _MARK = "EMBEDWIRE_TEST_RUN"
 
 
@@ -35,7 +36,7 @@ class Scene:
     """Two servers, one upstream, and the texts by key."""
 
     folder: Path
-    texts: Mapping[str, str]
+    texts: dict[str, str]
     upstream: EnginesUpstream
     servers: Sequence[Server]
 
@@ -52,15 +53,23 @@ class Scene:
         """Return the number of texts that were paid for."""
         return sum((await self.upstream.paid()).values())
 
+    def write_texts(self, found: dict[str, str]) -> None:
+        """Write the input; the output is compared with these texts."""
+        self.texts = found
+        table = pa.table({"key": list(found), "text": list(found.values())})
+        pq.write_table(table, self.folder / "texts.parquet", row_group_size=500)
+
     @contextlib.asynccontextmanager
-    async def running(self, *command: str) -> AsyncGenerator["Run"]:
-        """Start an example with this command; kill all of its processes at the end."""
+    async def running(self, command: Sequence[str]) -> AsyncGenerator["Run"]:
+        """Start an example with a command of the page; kill all of its processes at the end."""
         mark = uuid.uuid4().hex
-        words = [*command, str(self.folder / "texts.parquet"), str(self.output), self.target, str(ROWS)]
+        words = [self.target if word.startswith("dns:") else word for word in command]
         with tempfile.TemporaryDirectory(dir="/tmp") as short, (self.folder / f"{mark}.log").open("wb") as log:
-            variables = {_MARK: mark, "RAY_TMPDIR": short, "SPARK_LOCAL_DIRS": short, "PYSPARK_PYTHON": sys.executable}
+            variables = {"PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin", _MARK: mark}
+            variables |= {"RAY_TMPDIR": short, "SPARK_LOCAL_DIRS": short}  # paths of sockets must be short
             process = await asyncio.create_subprocess_exec(
-                *("env", *(f"{name}={value}" for name, value in variables.items()), *words),
+                *("env", *(f"{name}={value}" for name, value in variables.items()), *words, str(ROWS)),
+                cwd=self.folder,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -71,16 +80,21 @@ class Scene:
             finally:
                 await run.kill()
 
-    async def complete(self, *command: str) -> None:
+    async def complete(self, command: Sequence[str]) -> None:
         """Run an example to its end."""
-        async with self.running(*command) as run:
-            code = await asyncio.wait_for(run.process.wait(), _SECONDS)
+        async with self.running(command) as run:
+            code = await asyncio.wait_for(run.process.wait(), SECONDS)
         assert code == 0, run.log.read_text()
 
-    async def killed(self, *command: str, after: int) -> None:
-        """Run an example, and kill it when so many texts are paid for and a file is written."""
-        async with self.running(*command) as run, asyncio.timeout(_SECONDS):
-            while await self.paid() < after or not self.files():
+    async def killed(self, command: Sequence[str], after: int) -> None:
+        """Run an example, and kill it when `after` texts are paid for and a file is written."""
+        async with self.running(command) as run:
+            await self.reach(run, after)
+
+    async def reach(self, run: "Run", paid: int) -> None:
+        """Wait until this number of texts is paid for and a file is written."""
+        async with asyncio.timeout(SECONDS):
+            while await self.paid() < paid or not self.files():
                 assert run.process.returncode is None, "it ended before:\n" + run.log.read_text()
                 await asyncio.sleep(0.05)
 
@@ -119,7 +133,7 @@ class Run:
     log: Path
 
     async def kill(self) -> None:
-        """Send SIGKILL to the process group and to all other processes of the run, at once; return when they ended."""
+        """Send SIGKILL to the process group and to all other processes of the run; return when they ended."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         await self.process.wait()

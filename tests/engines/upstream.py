@@ -19,6 +19,7 @@ from tests.system.upstream import Answer, Asked, Upstream
 from tests.system.watched import watch_parent
 
 REJECTED = "rejected"  # texts that begin so are not accepted
+EXHAUSTED = "exhausted"  # for texts that begin so, the account has no credit left
 SECONDS = 0.05  # to an answer
 DIMENSIONS = 512
 _MOST_BYTES = 16 << 20  # of a line of counts
@@ -67,6 +68,8 @@ def _answer(asked: Asked, paid: Counter[str]) -> Answer:
     text = asked.field("text")
     if text.startswith(REJECTED):
         return refusal(400, code="parameter_invalid", message="The text is not accepted.")
+    if text.startswith(EXHAUSTED):
+        return refusal(400, code="usage_limit_exceeded", message="No credit is left.")
     paid[text] += 1
     segment = {"float": expected(text)}
     body = json.dumps({"model_name": "marengo3.0", "text_embedding": {"segments": [segment]}})

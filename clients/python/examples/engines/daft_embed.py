@@ -70,9 +70,9 @@ def main(source: str, output: str, target: str, rows_of_a_file: str = "1000") ->
         def write(self, keys: daft.Series, texts: daft.Series) -> list[str | None]:
             """Write a file and return the errors. Daft has no limit on batches that wait for a writer of its own."""
             rows = embed(self.client, texts.to_pylist())
-            part = folder / f"{uuid.uuid5(uuid.NAMESPACE_OID, '|'.join(keys.to_pylist()))}.incomplete"
-            pq.write_table(table(keys.to_arrow(), rows, dimensions), part)
-            part.rename(part.with_suffix(".parquet"))
+            name = uuid.uuid5(uuid.NAMESPACE_OID, "|".join(keys.to_pylist()))  # the same if Daft repeats the batch
+            pq.write_table(table(keys.to_arrow(), rows, dimensions), folder / f".{name}.incomplete")
+            (folder / f".{name}.incomplete").rename(folder / f"{name}.parquet")
             return [error for _, error in rows]
 
     texts = daft.read_parquet(source).select("key", "text")
