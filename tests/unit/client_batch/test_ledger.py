@@ -84,6 +84,16 @@ def test_a_written_part_has_no_pending_rows(path: Path) -> None:
         assert ledger.rows.count == 3
 
 
+def test_settings_count_from_the_first_row(database: Database) -> None:
+    """Settings of an output without rows can be corrected."""
+    ledger = Ledger(database)
+    ledger.check_settings({"dimensions": "7"})
+    ledger.check_settings({"dimensions": "2"})
+    ledger.embedded(TEXT, embedding())
+    with pytest.raises(OutputMismatchError, match="dimensions: this output was written with '2', not '7'"):
+        ledger.check_settings({"dimensions": "7"})
+
+
 def test_invalid_entries_have_a_failure_each(path: Path) -> None:
     """Invalid entries are all kept, also with the key of another one; the next run finds them again."""
     for _ in range(2):
@@ -244,6 +254,7 @@ def test_other_settings(database: Database) -> None:
     ledger = Ledger(database)
     ledger.check_settings({"model": "m"})
     ledger.check_settings({"model": "m", "upstream": "sandbox"})
+    ledger.embedded(TEXT, embedding())
     with pytest.raises(OutputMismatchError, match="upstream: this output was written with 'sandbox', not 'other'"):
         ledger.check_settings({"upstream": "other"})
     assert (ledger.setting("upstream"), ledger.setting("format")) == ("sandbox", "")

@@ -63,20 +63,22 @@ class Ledger:
         self._seen = _Seen()
 
     def check_settings(self, settings: Mapping[str, str]) -> None:
-        """Store settings that all rows of the output have in common.
+        """Store settings that all rows of the output have in common. Without any row, others are replaced.
 
         Raises:
-            OutputMismatchError: the output has another value of one of them.
+            OutputMismatchError: the output has rows, and another value of one of them.
         """
         with self._database.transaction() as connection:
             found = dict(connection.execute("SELECT name, value FROM settings"))
+            if not self.rows.count and not self.rows.parts():
+                found.clear()
             for name, value in settings.items():
                 if found.setdefault(name, value) != value:
                     raise OutputMismatchError(
                         f"{name}: this output was written with {found[name]!r}, not {value!r}; "
                         "use the same value, or a new output"
                     )
-            connection.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", settings.items())
+            connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
 
     def setting(self, name: str) -> str:
         """Return a stored setting; empty if there is none."""

@@ -112,7 +112,8 @@ def _columns(name: str, schema: pa.Schema, columns: Columns) -> list[str]:
         raise ColumnsError(f"{name}: {fault}; its columns are {', '.join(schema.names) or 'none'}")
     texts = set(found) & {columns.text}
     found += [columns.key] if columns.key in has else []
-    found += [each for each in option_names() if each in has and each not in found and columns.audio in has]
+    options = [each for modality, column in inputs.items() if column in has for each in option_names(modality)]
+    found += [each for each in options if each in has and each not in found]
     for column in found:
         if schema.names.count(column) > 1:
             raise ColumnsError(f"{name}: has several columns {column}; rename all but one")

@@ -42,9 +42,10 @@ def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str
     if summary.parts:
         yield "vectors", f"{output / 'embeddings'}, {count(summary.parts, 'file')}"
     if not summary.is_complete:
-        yield "not complete", "run the same command again: what is embedded is not sent again"
+        again = "correct the fault, then run" if exit_code == exit_codes.REQUEST else "run"
+        yield "not complete", f"{again} the same command again: what is embedded is not sent again"
     elif exit_code == exit_codes.REQUEST:
-        yield "to try again", "correct the failed inputs, then add --retry-failed"
+        yield "to try again", "correct the inputs; --retry-failed also sends unchanged ones"
 
 
 def _embedded(progress: Progress) -> str:
