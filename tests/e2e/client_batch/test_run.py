@@ -1,7 +1,9 @@
 """Runs of a batch that are not interrupted: what is embedded, and what is read and paid again."""
 
 import asyncio
+import errno
 import os
+import shutil
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
@@ -174,6 +176,19 @@ async def test_parts_without_a_ledger_are_kept(scripted: Scripted, tmp_path: Pat
                 await run(served.app.target, texts(2), tmp_path)
         assert keys(tmp_path) == ["key-0", "key-1"]
         assert len(upstream.visits) == 2
+
+
+async def test_a_full_disk_is_noticed_before_anything_is_paid(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too little space for the answers of the inputs in flight, nothing is sent."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=30 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    async with scripted(answer) as (served, upstream):
+        with pytest.raises(OSError, match="at least 33 MiB of free space are needed, but there are 30") as raised:
+            await run(served.app.target, texts(2), tmp_path)
+    assert raised.value.errno == errno.ENOSPC
+    assert not upstream.visits
 
 
 async def test_a_damaged_part_is_an_error(served: Served, tmp_path: Path) -> None:

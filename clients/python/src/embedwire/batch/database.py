@@ -151,5 +151,7 @@ class Database:
                 raise OutputInUseError(message) from None
             if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
                 raise OutputMismatchError(f"{self._path}: damaged ({error}); use a new output") from error
-            number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
-            raise OSError(number, str(error), str(self._path)) from error
+            fault, number = str(error), errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
+            if code == sqlite3.SQLITE_IOERR:
+                fault += ", for instance because of a limit of file sizes; what was saved is safe"
+            raise OSError(number, fault, str(self._path)) from error

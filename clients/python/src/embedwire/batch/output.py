@@ -1,6 +1,8 @@
 """Output of a batch: the ledger, the parts and the file of failures, in one folder."""
 
 import contextlib
+import errno
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +15,8 @@ from embedwire.batch.ledger import Ledger
 from embedwire.batch.options import BatchOptions
 from embedwire.results import Model, Result
 from embedwire.version import __version__
+
+_FREE_BYTES = 32 << 20  # of the ledger, its log and the failures
 
 
 class Output:
@@ -44,6 +48,7 @@ class Output:
         with contextlib.ExitStack() as stack:
             database = stack.enter_context(Database(folder / "ledger.sqlite"))
             self.ledger = Ledger(database, retry_failed=options.retry_failed)
+            self._check_space()
             self._check_parts()
             self.ledger.check_settings(self._settings(model.name))
             self._metadata["embedwire.upstream"] = self.ledger.setting("upstream")
@@ -116,6 +121,18 @@ class Output:
             metadata=self._metadata,
             has_uncertainty=self._options.include_uncertainty,
         )
+
+    def _check_space(self) -> None:
+        """Check that the answers of all inputs in flight can be saved: they would be paid again otherwise.
+
+        Raises:
+            OSError: there is too little space.
+        """
+        needed = _FREE_BYTES + 2 * self._options.window * 4 * self._dimensions
+        free = shutil.disk_usage(self._folder).free
+        if free < needed:
+            fault = f"at least {needed >> 20} MiB of free space are needed, but there are {free >> 20}"
+            raise OSError(errno.ENOSPC, fault, str(self._folder))
 
     def _check_parts(self) -> None:
         """Check the parts of the ledger. Remove what a run that ended in the meantime has written of the next one.
