@@ -314,8 +314,8 @@ capacity: .venv/dev-installed ## Simulate many replicas that share a quota, and 
 test-capacity: .venv/dev-installed install-redis ## Compare docs/capacity.md with the simulation, and the simulation with a real Redis
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/capacity
 
-# The engines of the examples: 1.5 GB, in an environment of their own. pyspark is built from its source, without downloads.
-.venv-engines/installed: .venv/dev-installed requirements/engines-build.txt requirements/engines.txt
+# The engines of the examples: 1.9 GB, in an environment of their own. pyspark is built from its source, without downloads.
+.venv-engines/installed: $(patsubst %,requirements/%.txt,build dev engines-build engines)
 	@echo "setting up .venv-engines, the data engines of the examples: five minutes"
 	@$(PYTHON) -m venv --clear .venv-engines
 	@for file in build dev engines-build engines; do \
@@ -333,7 +333,7 @@ install-jdk:
 
 .PHONY: test-engines
 test-engines: .venv-engines/installed install-jdk ## Test the examples of Daft, Ray Data, Spark, LanceDB and Qdrant, each killed in the middle
-	$(SCRUBBED) DO_NOT_TRACK=1 RAY_USAGE_STATS_ENABLED=0 .venv-engines/bin/pytest --quiet --durations=0 tests/engines
+	$(SCRUBBED) DO_NOT_TRACK=1 RAY_USAGE_STATS_ENABLED=0 .venv-engines/bin/pytest --quiet -rP tests/engines
 
 INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
 
