@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import typer
 
@@ -100,6 +101,18 @@ class SourceOptions:
             BadParameter: a location or an option is invalid.
         """
         return Chain([self._open(location) for location in self.locations], prepare)
+
+    def check_output(self, folder: Path) -> None:
+        """Check that the output is not read as a source: its files have the types of tables.
+
+        Raises:
+            BadParameter: it is in a folder of tables.
+        """
+        if self.format not in {"jsonl", "parquet"}:
+            return
+        for location in self.locations:
+            if Path(location).is_dir() and folder.resolve().is_relative_to(Path(location).resolve()):
+                raise typer.BadParameter(f"must not be inside the source {printable(location)}", param_hint="--output")
 
     def _open(self, location: str) -> Source:
         try:
