@@ -350,7 +350,7 @@ incident-docs: .venv/dev-installed ## Write the results of `make incident` into 
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.incidents.docs
 
 .PHONY: chaos
-chaos: .venv/dev-installed install-proxies install-redis ## Check the guarantees with large numbers, without the soak (32 minutes)
+chaos: .venv/dev-installed install-proxies install-redis ## Check the guarantees with large numbers, without the soak (42 minutes)
 	$(SYSTEM_TESTS) --without soak
 
 .PHONY: soak

@@ -134,9 +134,11 @@ async def test_killed(sink: Sink, output: Path) -> None:
     last.unlink()
     os.mkfifo(last)  # without a writer, its reader waits: the process cannot end before it is killed
     process = await sink.start(output, sink.database)
-    await until(lambda: sink.committed(sink.database) > 0, 120)
-    process.kill()
-    await process.communicate()
+    try:
+        await until(lambda: sink.committed(sink.database) > 0, 120)
+    finally:
+        process.kill()
+        await process.communicate()
     assert 0 < sink.rows(sink.database).total() < len(TEXTS)
     last.unlink()
     last.write_bytes(content)

@@ -169,6 +169,17 @@ async def test_usage_errors_end_with_2(served: Served, tmp_path: Path) -> None:
     assert not any("Traceback" in each.err for each in ended)
 
 
+async def test_an_output_inside_a_folder_of_tables_ends_with_2(served: Served, tmp_path: Path) -> None:
+    """An output that a later run would read as a source is rejected by the first one."""
+    write_texts(tmp_path / "in.jsonl")
+    ended = await run(
+        served.app.target, "batch", tmp_path, "--source-format", "jsonl", "--output", tmp_path / "tables" / "out"
+    )
+    assert ended.code == 2
+    assert "must not be inside the source" in " ".join(ended.err.split())
+    assert not (tmp_path / "tables").exists()
+
+
 async def test_an_output_in_use_ends_with_2(scripted: Scripted, tmp_path: Path) -> None:
     """A second command for the same output ends immediately, and does not disturb the first one."""
     go_on = asyncio.Event()

@@ -1,12 +1,15 @@
 """Sources in memory, runs of a batch, and what is in their output."""
 
 import asyncio
+import contextlib
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pyarrow import parquet
 
 from embedwire import Client, Text
@@ -61,6 +64,19 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def keys(folder: Path) -> list[str]:
     """The keys of all rows, sorted."""
     return sorted(row["key"] for row in rows(folder))
+
+
+def forget_parts(folder: Path) -> None:
+    """Put the rows of all parts back into the ledger, as if the process had ended before it recorded them."""
+    insert = (
+        "INSERT INTO rows (key, modality, segment_index, embedding_option, embedding_scope, vector) "
+        "VALUES (?, ?, ?, '', '', ?)"
+    )
+    with contextlib.closing(sqlite3.connect(folder / "ledger.sqlite")) as connection, connection:
+        for row in rows(folder):
+            vector = np.array(row["vector"], "<f4").tobytes()
+            connection.execute(insert, (row["key"], row["modality"], row["segment_index"], vector))
+        connection.execute("DELETE FROM parts")
 
 
 def failures(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,9 @@
 """Runs of a batch that are not interrupted: what is embedded, and what is read and paid again."""
 
 import asyncio
+import errno
+import os
+import shutil
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
@@ -14,7 +17,20 @@ from embedwire.errors import RequestError
 from embedwire.inputs import RepeatableChunks
 from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.services import result, segment, service
-from tests.e2e.client_batch.support import MODEL, Entry, Listed, answer, failures, keys, rows, run, text, text_of, texts
+from tests.e2e.client_batch.support import (
+    MODEL,
+    Entry,
+    Listed,
+    answer,
+    failures,
+    forget_parts,
+    keys,
+    rows,
+    run,
+    text,
+    text_of,
+    texts,
+)
 from tests.support.media import flac, png
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit
@@ -127,15 +143,60 @@ async def test_a_missing_part_is_an_error(served: Served, tmp_path: Path) -> Non
         await run(served.app.target, texts(1), tmp_path)
 
 
-async def test_parts_of_an_ended_process_are_removed(served: Served, tmp_path: Path) -> None:
-    """A part that the ledger does not know, and a temporary file, are removed at the start: their rows are in it."""
+async def test_the_part_of_an_ended_process_is_replaced(served: Served, tmp_path: Path) -> None:
+    """A part that was not recorded, and a temporary file, are removed at the start: the ledger has the rows."""
     await run(served.app.target, texts(2), tmp_path)
     folder = tmp_path / "embeddings"
     content = (folder / "part-00000.parquet").read_bytes()
-    (folder / "part-00001.parquet").write_bytes(content)
+    forget_parts(tmp_path)
     (folder / ".part-00002.parquet.part").write_bytes(content[:9])
-    await run(served.app.target, texts(2), tmp_path)
+    await run(served.app.target, texts(3), tmp_path)
     assert [path.name for path in folder.iterdir()] == ["part-00000.parquet"]
+    assert keys(tmp_path) == ["key-0", "key-1", "key-2"]
+
+
+@pytest.mark.parametrize("name", ["part-00001.parquet", "part-00007.npy"])
+async def test_parts_of_others_are_kept(served: Served, tmp_path: Path, name: str) -> None:
+    """A part that the ledger cannot know is an error; nothing is removed and nothing is sent."""
+    await run(served.app.target, texts(2), tmp_path)
+    (tmp_path / "embeddings" / name).touch()
+    with pytest.raises(OutputMismatchError, match=f"{name}: the ledger does not know this part"):
+        await run(served.app.target, texts(3), tmp_path)
+    assert sorted(os.listdir(tmp_path / "embeddings")) == ["part-00000.parquet", name]
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_parts_without_a_ledger_are_kept(scripted: Scripted, tmp_path: Path, *, is_deleted: bool) -> None:
+    """If the ledger was deleted or emptied, its parts are kept, and nothing is paid again."""
+    async with scripted(answer) as (served, upstream):
+        await run(served.app.target, texts(2), tmp_path)
+        (tmp_path / "ledger.sqlite").unlink() if is_deleted else os.truncate(tmp_path / "ledger.sqlite", 0)
+        for _ in range(2):
+            with pytest.raises(OutputMismatchError, match=r"ledger\.sqlite is missing or empty; restore it"):
+                await run(served.app.target, texts(2), tmp_path)
+        assert keys(tmp_path) == ["key-0", "key-1"]
+        assert len(upstream.visits) == 2
+
+
+async def test_a_full_disk_is_noticed_before_anything_is_paid(
+    scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too little space for the answers of the inputs in flight, nothing is sent."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=30 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    async with scripted(answer) as (served, upstream):
+        with pytest.raises(OSError, match="at least 33 MiB of free space are needed, but there are 30") as raised:
+            await run(served.app.target, texts(2), tmp_path)
+    assert raised.value.errno == errno.ENOSPC
+    assert not upstream.visits
+
+
+async def test_a_damaged_part_is_an_error(served: Served, tmp_path: Path) -> None:
+    """A run does not continue an output of which a part was truncated."""
+    await run(served.app.target, texts(1), tmp_path)
+    os.truncate(tmp_path / "embeddings/part-00000.parquet", 0)
+    with pytest.raises(OutputMismatchError, match=r"part-00000\.parquet: missing or damaged"):
+        await run(served.app.target, texts(1), tmp_path)
 
 
 async def test_a_second_run_on_the_same_output_is_an_error(scripted: Scripted, tmp_path: Path) -> None:

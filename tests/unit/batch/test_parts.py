@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedwire.batch.parts import PartWriter, Row, remove_others, writer
+from embedwire.batch.parts import PartWriter, Row, found, size, writer
 from tests.unit.batch.rows import DIMENSIONS, audio, text, texts
 
 FORMATS = ["parquet", "npy"]
@@ -105,12 +105,14 @@ def test_other_dimensions(parts: PartWriter, tmp_path: Path, dimensions: int) ->
     assert os.listdir(tmp_path) == []
 
 
-def test_remove_others(parts: PartWriter, tmp_path: Path) -> None:
-    """Temporary files and unknown parts are removed; known parts and files of the user are kept."""
+def test_found(parts: PartWriter, tmp_path: Path) -> None:
+    """The files of parts are found by number, also temporary ones; files of the user are not."""
     parts.write(tmp_path, 0, iter([audio(1, 0)]))
-    kept = {*os.listdir(tmp_path), "notes.txt", "part-of-me.parquet"}
     parts.write(tmp_path, 1, iter([audio(2, 0)]))
+    own = set(os.listdir(tmp_path))
     for name in ("notes.txt", "part-of-me.parquet", f".part-00000{parts.suffix}.part", ".uncertainty-00002.npy.part"):
         (tmp_path / name).touch()
-    remove_others(tmp_path, {0})
-    assert set(os.listdir(tmp_path)) == kept
+    files = found(tmp_path)
+    assert {file.path.name for file in files if not file.is_temporary} == own
+    assert {file.number for file in files if file.is_temporary} == {0, 2}
+    assert size(tmp_path, 1) == sum((tmp_path / name).stat().st_size for name in own if "00001" in name)

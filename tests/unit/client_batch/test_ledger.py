@@ -76,12 +76,38 @@ def test_a_written_part_has_no_pending_rows(path: Path) -> None:
     with Database(path) as database:
         ledger = Ledger(database)
         ledger.embedded(TEXT, embedding())
-        ledger.rows.written(0)
+        ledger.rows.written(0, 9)
         ledger.embedded(SOUND, embedding(3))
     with Database(path) as database:
         ledger = Ledger(database)
-        assert ledger.rows.parts() == [0]
+        assert ledger.rows.parts() == {0: 9}
         assert ledger.rows.count == 3
+
+
+def test_settings_count_from_the_first_row(database: Database) -> None:
+    """Settings of an output without rows can be corrected."""
+    ledger = Ledger(database)
+    ledger.check_settings({"dimensions": "7"})
+    ledger.check_settings({"dimensions": "2"})
+    ledger.embedded(TEXT, embedding())
+    with pytest.raises(OutputMismatchError, match="dimensions: this output was written with '2', not '7'"):
+        ledger.check_settings({"dimensions": "7"})
+
+
+def test_invalid_entries_have_a_failure_each(path: Path) -> None:
+    """Invalid entries are all kept, also with the key of another one; the next run finds them again."""
+    for _ in range(2):
+        with Database(path) as database:
+            ledger = Ledger(database)
+            for message in ("empty", "not a text"):
+                ledger.admit(InvalidRecord("a", message))
+            ledger.admit(TEXT)
+            ledger.embedded(TEXT, embedding())
+            ledger.admit(Record("a", Text("two"), 3, "2"))
+            found = [(failure.key, failure.reason, failure.message) for failure in ledger.failures.all()]
+            assert found[:2] == [("a", "INVALID_RECORD", "empty"), ("a", "INVALID_RECORD", "not a text")]
+            assert [reason for _, reason, _ in found[2:]] == ["DUPLICATE_KEY"]
+            assert sum(ledger.failures.count().values()) == 3
 
 
 def test_states_of_a_later_run(path: Path) -> None:
@@ -176,7 +202,7 @@ def fail_within_a_transaction(database: Database) -> None:
     with database.transaction() as connection:
         connection.execute("INSERT INTO tasks VALUES ('key', 'version', 'task')")
         with database.deferred() as inner:
-            inner.execute("INSERT INTO parts VALUES (1, 1)")
+            inner.execute("INSERT INTO parts VALUES (1, 1, 1)")
         raise ZeroDivisionError
 
 
@@ -188,7 +214,7 @@ def test_deferred_statements_do_not_divide_a_transaction(database: Database) -> 
             ledger.admit(Record(str(number), Text("a"), 1, "1"))
         with pytest.raises(ZeroDivisionError):
             fail_within_a_transaction(database)
-    assert ledger.rows.parts() == []
+    assert ledger.rows.parts() == {}
     with database.deferred() as connection:
         assert connection.execute("SELECT count(*) FROM tasks").fetchone() == (0,)
 
@@ -228,6 +254,7 @@ def test_other_settings(database: Database) -> None:
     ledger = Ledger(database)
     ledger.check_settings({"model": "m"})
     ledger.check_settings({"model": "m", "upstream": "sandbox"})
+    ledger.embedded(TEXT, embedding())
     with pytest.raises(OutputMismatchError, match="upstream: this output was written with 'sandbox', not 'other'"):
         ledger.check_settings({"upstream": "other"})
     assert (ledger.setting("upstream"), ledger.setting("format")) == ("sandbox", "")

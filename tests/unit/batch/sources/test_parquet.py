@@ -141,16 +141,40 @@ def test_a_file_that_is_no_parquet_is_an_error(tmp_path: Path) -> None:
         read(written(tmp_path, in__parquet=b"no parquet") / "in.parquet")
 
 
-def test_options_are_columns_beside_audio(tmp_path: Path) -> None:
-    """Columns of offsets are options of audio; without a column of audio they are other data."""
+def test_columns_of_options(tmp_path: Path) -> None:
+    """Columns of offsets are options of audio, and other data without it; truncation is one of texts."""
     audio = pa.array([flac(1), flac(1)], pa.binary())
     first, second = found(table(tmp_path, audio=audio, start_offset_sec=[0.5, None])).records.values()
     transcript = found(table(tmp_path, text=["x"], start_offset_sec=[3.2]))
+    truncated = found(table(tmp_path, text=["x", "y"], truncate=["start", "middle"]))
 
     assert isinstance(first.input, Audio)
     assert first.input.start_offset_sec == 0.5
     assert first.version != second.version
     assert transcript.faults == {}
+    assert [record.input.truncate for record in truncated.records.values() if isinstance(record.input, Text)] == [
+        "start"
+    ]
+    assert "truncate: must be one of none, start, end" in truncated.faults["in.parquet:1"]
+
+
+def test_a_repeated_column_is_an_error(tmp_path: Path) -> None:
+    """Two columns of the same name are not confused."""
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), tmp_path / "in.parquet")
+    with pytest.raises(ValueError, match=r"in\.parquet: has several columns text; rename all but one"):
+        read(tmp_path / "in.parquet")
+
+
+def test_a_damaged_page_is_an_error_with_its_file(tmp_path: Path) -> None:
+    """The rows before a page that cannot be decompressed are read; the error names the file."""
+    path = table(tmp_path, text=[f"text {number} " * 50 for number in range(100)])
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    path.write_bytes(data)
+    rows = iter(read(path))
+    assert isinstance(next(rows), Record)
+    with pytest.raises(OSError, match=r"in\.parquet: is not a valid Parquet file"):
+        list(rows)
 
 
 def test_a_folder_of_files_is_one_source(tmp_path: Path) -> None:

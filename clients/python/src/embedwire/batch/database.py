@@ -22,12 +22,12 @@ _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE inputs (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version TEXT NOT NULL, state INTEGER NOT NULL);
 CREATE TABLE tasks (key TEXT PRIMARY KEY, version TEXT NOT NULL, task_id TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE failures (key TEXT NOT NULL, version TEXT NOT NULL, reason TEXT NOT NULL, code TEXT NOT NULL,
-  is_from_source INTEGER NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (key, version)) WITHOUT ROWID;
+CREATE TABLE failures (key TEXT NOT NULL, version TEXT NOT NULL, entry INTEGER NOT NULL, reason TEXT NOT NULL,
+  code TEXT NOT NULL, facts TEXT NOT NULL, PRIMARY KEY (key, version, entry)) WITHOUT ROWID;
 CREATE TABLE rows (id INTEGER PRIMARY KEY, key TEXT NOT NULL, modality TEXT NOT NULL, segment_index INTEGER NOT NULL,
   start_offset_sec REAL, end_offset_sec REAL, embedding_option TEXT NOT NULL, embedding_scope TEXT NOT NULL,
   media_duration_sec REAL, truncated INTEGER, vector BLOB NOT NULL, uncertainty BLOB);
-CREATE TABLE parts (number INTEGER PRIMARY KEY, rows INTEGER NOT NULL);
+CREATE TABLE parts (number INTEGER PRIMARY KEY, rows INTEGER NOT NULL, bytes INTEGER NOT NULL);
 """
 
 
@@ -151,5 +151,7 @@ class Database:
                 raise OutputInUseError(message) from None
             if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
                 raise OutputMismatchError(f"{self._path}: damaged ({error}); use a new output") from error
-            number = errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
-            raise OSError(number, str(error), str(self._path)) from error
+            fault, number = str(error), errno.ENOSPC if code == sqlite3.SQLITE_FULL else errno.EIO
+            if code == sqlite3.SQLITE_IOERR:
+                fault += ", for instance because of a limit of file sizes; what was saved is safe"
+            raise OSError(number, fault, str(self._path)) from error

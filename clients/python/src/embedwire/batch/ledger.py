@@ -61,24 +61,24 @@ class Ledger:
         self.rows = PendingRows(database)
         self.failures = FailureTable(database)
         self._seen = _Seen()
-        with database.transaction() as connection:
-            connection.execute("DELETE FROM failures WHERE is_from_source")  # the source is read again
 
     def check_settings(self, settings: Mapping[str, str]) -> None:
-        """Store settings that all rows of the output have in common.
+        """Store settings that all rows of the output have in common. Without any row, others are replaced.
 
         Raises:
-            OutputMismatchError: the output has another value of one of them.
+            OutputMismatchError: the output has rows, and another value of one of them.
         """
         with self._database.transaction() as connection:
             found = dict(connection.execute("SELECT name, value FROM settings"))
+            if not self.rows.count and not self.rows.parts():
+                found.clear()
             for name, value in settings.items():
                 if found.setdefault(name, value) != value:
                     raise OutputMismatchError(
                         f"{name}: this output was written with {found[name]!r}, not {value!r}; "
                         "use the same value, or a new output"
                     )
-            connection.executemany("INSERT OR IGNORE INTO settings VALUES (?, ?)", settings.items())
+            connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
 
     def setting(self, name: str) -> str:
         """Return a stored setting; empty if there is none."""
@@ -91,19 +91,19 @@ class Ledger:
         with self._database.deferred() as connection:
             if isinstance(entry, InvalidRecord):
                 failure = FailedInput(entry.key, None, "INVALID_RECORD", "INVALID_ARGUMENT", entry.message)
-                self.failures.add(connection, "", failure, is_from_source=True)
+                self.failures.add_entry(connection, "", failure)
                 return Admitted(Admission.INVALID)
             query = "SELECT id, version, state FROM inputs WHERE key = ?"
             number, version, state = connection.execute(query, (entry.key,)).fetchone() or (0, "", State.OPEN)
             is_same = version == entry.version
             if number and self._seen.add(number):
-                return Admitted(Admission.DUPLICATE) if is_same else _reject(connection, entry, "DUPLICATE_KEY")
+                return Admitted(Admission.DUPLICATE) if is_same else self._reject(connection, entry, "DUPLICATE_KEY")
             if state == State.EMBEDDED:
-                return Admitted(Admission.EMBEDDED_BEFORE) if is_same else _reject(connection, entry, "CHANGED")
+                return Admitted(Admission.EMBEDDED_BEFORE) if is_same else self._reject(connection, entry, "CHANGED")
             if state == State.FAILED and is_same and not self._retry_failed:
                 return Admitted(Admission.FAILED_BEFORE)
             if state != State.OPEN:
-                connection.execute("DELETE FROM failures WHERE key = ?", (entry.key,))
+                self.failures.remove(connection, entry.key)
             if not number:
                 self._seen.add(_set_state(connection, entry, State.OPEN))
             elif not is_same or state != State.OPEN:
@@ -146,6 +146,12 @@ class Ledger:
             if task_id:
                 connection.execute("INSERT INTO tasks VALUES (?, ?, ?)", (record.key, record.version, task_id))
 
+    def _reject(self, connection: sqlite3.Connection, record: Record, reason: str) -> Admitted:
+        message = _CHANGED if reason == "CHANGED" else _DUPLICATE_KEY
+        failure = FailedInput(record.key, record.modality, reason, "INVALID_ARGUMENT", message)
+        self.failures.add_entry(connection, record.version, failure)
+        return Admitted(Admission.INVALID)
+
 
 class _Seen:
     """The inputs that this run has read, by number: a bit for each."""
@@ -170,13 +176,6 @@ def _set_state(connection: sqlite3.Connection, record: Record, state: State) -> 
         "ON CONFLICT (key) DO UPDATE SET version = excluded.version, state = excluded.state"
     )
     return connection.execute(statement, (record.key, record.version, int(state))).lastrowid or 0
-
-
-def _reject(connection: sqlite3.Connection, record: Record, reason: str) -> Admitted:
-    message = _CHANGED if reason == "CHANGED" else _DUPLICATE_KEY
-    failure = FailedInput(record.key, record.modality, reason, "INVALID_ARGUMENT", message)
-    FailureTable.add(connection, record.version, failure, is_from_source=True)
-    return Admitted(Admission.INVALID)
 
 
 def _task_of(connection: sqlite3.Connection, record: Record) -> str:

@@ -3,9 +3,9 @@
 import dataclasses
 import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Format = Literal["parquet", "npy"]
 
@@ -108,20 +108,37 @@ def part_name(number: int, suffix: str) -> str:
     return f"part-{number:05d}{suffix}"
 
 
-def remove_others(folder: Path, numbers: Collection[int]) -> None:
-    """Remove temporary files and the files of other parts, which an ended process has left.
+class PartFile(NamedTuple):
+    """A file of a part.
 
-    Args:
-        folder: folder of the parts.
-        numbers: numbers of the parts to keep.
+    Attributes:
+        path: the file.
+        number: number of the part.
+        is_temporary: whether it was not complete when its writer ended.
+    """
+
+    path: Path
+    number: int
+    is_temporary: bool
+
+
+def found(folder: Path) -> list[PartFile]:
+    """Return the files of parts in a folder, in the order of their names; other files are left out.
 
     Raises:
-        OSError: a file cannot be removed.
+        OSError: the folder cannot be read.
     """
-    for path in folder.iterdir():
-        match = _OWN_FILE.fullmatch(path.name)
-        if match and (match[2] or int(match[1]) not in numbers):
-            path.unlink()
+    matches = ((path, _OWN_FILE.fullmatch(path.name)) for path in sorted(folder.iterdir()))
+    return [PartFile(path, int(match[1]), bool(match[2])) for path, match in matches if match]
+
+
+def size(folder: Path, number: int) -> int:
+    """Return the size of a part in bytes: that of all its files.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return sum(file.path.stat().st_size for file in found(folder) if file.number == number and not file.is_temporary)
 
 
 def grouped(rows: Iterator[Row], dimensions: int) -> Iterator[list[Row]]:

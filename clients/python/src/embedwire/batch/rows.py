@@ -69,19 +69,23 @@ class PendingRows:
             yield from map(_row, found)
             after = found[-1][0]
 
-    def parts(self) -> list[int]:
-        """Return the numbers of the written parts."""
+    def parts(self) -> dict[int, int]:
+        """Return the size of each written part in bytes, by its number."""
         with self._database.deferred() as connection:
-            return [number for (number,) in connection.execute("SELECT number FROM parts ORDER BY number")]
+            return dict(connection.execute("SELECT number, bytes FROM parts ORDER BY number"))
 
-    def written(self, number: int) -> None:
+    def written(self, number: int, size: int) -> None:
         """Record a part that has all rows, and remove these. It has to be on the disk.
+
+        Args:
+            number: its number.
+            size: size of its files in bytes.
 
         Raises:
             OSError: the ledger cannot be written.
         """
         with self._database.transaction() as connection:
-            connection.execute("INSERT INTO parts VALUES (?, ?)", (number, self.count))
+            connection.execute("INSERT INTO parts VALUES (?, ?, ?)", (number, self.count, size))
             connection.execute("DELETE FROM rows")
         self.count = 0
         self._database.synchronise()

@@ -93,7 +93,9 @@ class ParquetSource:
 def _readable(name: str) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # of the store, not of pyarrow
+            raise
         raise OSError(f"{name}: is not a valid Parquet file: {error}") from error
 
 
@@ -108,11 +110,16 @@ def _columns(name: str, schema: pa.Schema, columns: Columns) -> list[str]:
     if missing := sorted(asked - has) or ([] if found else list(inputs.values())):
         fault = f"has no column {' or '.join(missing)}"
         raise ColumnsError(f"{name}: {fault}; its columns are {', '.join(schema.names) or 'none'}")
+    texts = set(found) & {columns.text}
+    found += [columns.key] if columns.key in has else []
+    options = [each for modality, column in inputs.items() if column in has for each in option_names(modality)]
+    found += [each for each in options if each in has and each not in found]
     for column in found:
-        _check(name, column, schema.field(column).type, is_text=column == columns.text)
-    if columns.key in has:
-        found.append(columns.key)
-    return found + [each for each in option_names() if each in has and each not in found and columns.audio in has]
+        if schema.names.count(column) > 1:
+            raise ColumnsError(f"{name}: has several columns {column}; rename all but one")
+        if column in inputs.values():
+            _check(name, column, schema.field(column).type, is_text=column in texts)
+    return found
 
 
 def _check(name: str, column: str, kind: pa.DataType, *, is_text: bool) -> None:

@@ -150,9 +150,9 @@ def _of_struct(
     return content, {**arguments, **({"file_name": name} if name else {})}
 
 
-def option_names() -> tuple[str, ...]:
+def option_names(modality: Modality) -> tuple[str, ...]:
     """Return the names of the fields that are options of an input."""
-    return _ALL_OPTIONS
+    return _OPTIONS[modality]
 
 
 def _listed(names: Sequence[str]) -> str:

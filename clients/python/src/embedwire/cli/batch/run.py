@@ -124,6 +124,7 @@ class Run:
             Exit: always, with the exit code.
         """
         with batch_exit_codes(), contextlib.ExitStack() as stack:
+            self.sources.check_output(self.folder)
             source = self.sources.open()
             client = stack.enter_context(self.connection.open())
             batch = Batch(client, self.model, source, self.folder, BatchOptions(**self.options))

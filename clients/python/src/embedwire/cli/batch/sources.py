@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import typer
 
@@ -101,6 +102,18 @@ class SourceOptions:
         """
         return Chain([self._open(location) for location in self.locations], prepare)
 
+    def check_output(self, folder: Path) -> None:
+        """Check that the output is not read as a source: its files have the types of tables.
+
+        Raises:
+            BadParameter: it is in a folder of tables.
+        """
+        if self.format not in {"jsonl", "parquet"}:
+            return
+        for location in self.locations:
+            if Path(location).is_dir() and folder.resolve().is_relative_to(Path(location).resolve()):
+                raise typer.BadParameter(f"must not be inside the source {printable(location)}", param_hint="--output")
+
     def _open(self, location: str) -> Source:
         try:
             return read(
@@ -112,4 +125,5 @@ class SourceOptions:
             )
         except (OSError, ValueError, ImportError) as error:
             fault = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            fault = fault.removeprefix(f"{location.rpartition('/')[2]}: ")  # the location names the file as well
             raise typer.BadParameter(f"{printable(location)}: {fault}", param_hint="SOURCE") from None

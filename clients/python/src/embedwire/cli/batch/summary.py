@@ -12,6 +12,8 @@ from embedwire.cli.batch.display import rate
 from embedwire.cli.terminal import Screen, print_labelled
 
 _LABEL_WIDTH = 16
+# Reasons of inputs that were not sent; the source has to be corrected.
+_OF_SOURCE = {"INVALID_RECORD", "CHANGED", "DUPLICATE_KEY"}
 
 
 def print_summary(screen: Screen, summary: Summary, output: Path, exit_code: int) -> None:
@@ -42,9 +44,10 @@ def _lines(summary: Summary, output: Path, exit_code: int) -> Iterator[tuple[str
     if summary.parts:
         yield "vectors", f"{output / 'embeddings'}, {count(summary.parts, 'file')}"
     if not summary.is_complete:
-        yield "not complete", "run the same command again: what is embedded is not sent again"
-    elif exit_code == exit_codes.REQUEST:
-        yield "to try again", "correct the failed inputs, then add --retry-failed"
+        again = "correct the fault, then run" if exit_code == exit_codes.REQUEST else "run"
+        yield "not complete", f"{again} the same command again: what is embedded is not sent again"
+    elif exit_code == exit_codes.REQUEST and summary.reasons.keys() - _OF_SOURCE:
+        yield "to try again", "correct the inputs; --retry-failed also sends unchanged ones"
 
 
 def _embedded(progress: Progress) -> str:
