@@ -52,7 +52,7 @@ async def test_an_outage_is_shown_with_the_next_attempt(tmp_path: Path) -> None:
             both = {"stdout": terminal.theirs, "stderr": terminal.theirs}
             process = await start(server.target, *words, **both)
             terminal.close_theirs()
-            await terminal.read_until("0 of 2,000")
+            await terminal.read_until(" of 2,000")
             server.process.kill()
             await terminal.read_until("The server is unreachable: next attempt in ")
             shown = terminal.screen
