@@ -165,6 +165,8 @@ SLOW_TESTS := $(patsubst %,tests/e2e/test_%.py,blocked_loop changed_grpcio drain
 	$(patsubst %,tests/e2e/test_reloading.py::test_%,a_changed_file_is_used_without_a_signal[2] a_reload_reaches_all_workers \
 	a_worker_that_is_started_later_reports_a_refused_file) \
 	$(patsubst %,tests/e2e/test_large_media.py::test_%,a_gibibyte_is_on_disk_only texts_are_answered_while_a_file_is_sent) \
+	$(patsubst %,tests/e2e/cli/test_batch_%.py,exit_codes signals terminal) \
+	tests/e2e/client_batch/test_kills.py tests/docs/test_large_collections.py::test_commands \
 	tests/e2e/test_logging.py::test_workers_log_objects
 
 # Six processes on two cores as well: for half of their time, tests wait.
@@ -314,6 +316,27 @@ capacity: .venv/dev-installed ## Simulate many replicas that share a quota, and 
 test-capacity: .venv/dev-installed install-redis ## Compare docs/capacity.md with the simulation, and the simulation with a real Redis
 	$(SCRUBBED) $(BIN)/pytest --quiet tests/capacity
 
+# The engines of the examples: 1.9 GB, in an environment of their own. pyspark is built from its source, without downloads.
+.venv-engines/installed: $(patsubst %,requirements/%.txt,build dev engines-build engines)
+	@echo "setting up .venv-engines, the data engines of the examples: five minutes"
+	@$(PYTHON) -m venv --clear .venv-engines
+	@for file in build dev engines-build engines; do \
+		.venv-engines/bin/python -m pip install $(QUIET) --require-hashes --no-deps --no-build-isolation --requirement requirements/$$file.txt || exit 1; \
+	done
+	@.venv-engines/bin/python -m pip install $(QUIET) $(OURS)
+	@touch $@
+
+.PHONY: install-jdk
+install-jdk:
+	@if ! command -v java >/dev/null; then \
+		if [ "$$(id -u)" != 0 ]; then echo "make test-engines needs Java 17 for Spark: apt-get install openjdk-17-jre-headless" >&2; exit 1; fi; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends openjdk-17-jre-headless >/dev/null; \
+	fi
+
+.PHONY: test-engines
+test-engines: .venv-engines/installed install-jdk ## Test the examples of Daft, Ray Data, Spark, LanceDB and Qdrant, each killed in the middle
+	$(SCRUBBED) DO_NOT_TRACK=1 RAY_USAGE_STATS_ENABLED=0 .venv-engines/bin/pytest --quiet -rP tests/engines
+
 INCIDENTS := $(SCRUBBED) PATH=$$PATH:$(CURDIR)/$(PROMETHEUS) PYTHONPATH=$(CURDIR)
 
 .PHONY: test-incidents
@@ -329,7 +352,7 @@ incident-docs: .venv/dev-installed ## Write the results of `make incident` into 
 	PYTHONPATH=$(CURDIR) $(BIN)/python -m tests.incidents.docs
 
 .PHONY: chaos
-chaos: .venv/dev-installed install-proxies install-redis ## Check the guarantees with large numbers, without the soak (32 minutes)
+chaos: .venv/dev-installed install-proxies install-redis ## Check the guarantees with large numbers, without the soak (42 minutes)
 	$(SYSTEM_TESTS) --without soak
 
 .PHONY: soak
@@ -461,9 +484,11 @@ lock: .venv-release/installed ## Pin every dependency with hashes, at its newest
 	$(LOCK) --group build --output-file requirements/build.txt
 	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --output-file requirements/runtime.txt
 	$(LOCK) clients/python/pyproject.toml --extra cli $(call ALSO,runtime) --output-file requirements/cli.txt
-	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --extra plot --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
+	$(LOCK) $(PROJECTS) --extra sandbox --extra otel --extra redis --extra plot --extra batch --group dev $(call ALSO,build runtime cli) --output-file requirements/dev.txt
 	$(LOCK) --group proxies --output-file requirements/proxies.txt
 	$(LOCK) --group chart $(call ALSO,dev) --output-file requirements/chart.txt
+	$(LOCK) --group engines-build --output-file requirements/engines-build.txt
+	$(LOCK) --group engines $(call ALSO,dev) --output-file requirements/engines.txt
 	$(LOCK) --group release --output-file requirements/release.txt
 	$(LOCK) --group docs --output-file requirements/documentation.txt
 	printf '%s\n' $(GEN_TOOLS) | $(LOCK) --output-file requirements/gen.txt -

@@ -5,7 +5,8 @@ The lines below a command are its output. In the output,
 
 - durations (`"0.000037s"`) and ids of requests, tasks and traces (16, 24 or 32 hexadecimal digits) are ignored,
 - a line `...` stands for any number of lines,
-- lines of a stream of several inputs may be in any order.
+- lines of a stream of several inputs may be in any order,
+- durations and rates of `embedwire batch` are ignored, and its JSON lines, which a terminal does not show.
 """
 
 import dataclasses
@@ -14,6 +15,8 @@ import re
 from collections import Counter
 
 _VARYING = re.compile(r'"[0-9.]+s"|;dur=[0-9.]+|\b[0-9a-f]{16}(?:[0-9a-f]{8}){0,2}\b')
+_BATCH = re.compile(r"\bembedwire batch\b")
+_OF_BATCH = re.compile(r'^\{"event": .*\n|, in [0-9.]+ (?:s|min)(?:, [0-9,.]+/(?:s|min))?$', re.MULTILINE)
 _STREAM = re.compile(r"\.stream\(|\bembedwire embed\b")
 ANY_LINES = "..."
 
@@ -54,6 +57,8 @@ def commands(session: str) -> list[Command]:
 
 def difference(program: str, shown: str, printed: str) -> str:
     """Compare the output of a program with the page; return a diff, or "" if they agree."""
+    if _BATCH.search(program):
+        shown, printed = _OF_BATCH.sub("", shown), _OF_BATCH.sub("", printed)
     expected, found = _lines(shown), _lines(printed)
     agree = _in_any_order if _STREAM.search(program) else _in_order
     return "" if agree(expected, found) else "\n".join(difflib.unified_diff(expected, found, "page", "output", n=2))

@@ -12,6 +12,8 @@ CHART = "tests/chart/test_page.py"
 QUERIES = "tests/docs/test_queries.py"
 TYPESCRIPT = "tests/docs/typescript_readme.py"
 JAVA = "tests/docs/java_readme.py"
+ENGINE_EXAMPLES = "tests/engines/test_engines.py"
+LARGE_COLLECTIONS = "tests/docs/test_large_collections.py"
 JAVA_EXAMPLES = "clients/java/src/test/java/dev/embedwire/ReadmeTest.java"
 
 
@@ -58,6 +60,9 @@ OWNERS = (
     Owner("docs/proxies.md", ("nginx", "haproxy", "yaml"), "tests/proxies/test_tls_to_replicas.py"),
     Owner("docs/kubernetes.md", ("yaml",), CHART),
     Owner("docs/alerts.md", ("yaml",), "tests/prometheus/test_alerts.py"),
+    Owner("docs/engines.md", ("console", "python"), ENGINE_EXAMPLES),
+    Owner("docs/large-collections.md", ("console",), LARGE_COLLECTIONS),
+    Owner("docs/batch.md", ("text",), "tests/docs/test_batch.py"),
     Owner("*", ("toml",), CONFIGURATION),
     Owner("*", ("promql",), QUERIES),
     Owner("*", ("console", "sh", "python"), RUNNER),
@@ -65,7 +70,10 @@ OWNERS = (
 
 IMAGE = ("needs a container engine", "make image-test")
 DIAGRAM = ("a diagram, drawn by the reader's browser", "make docs")
+ENGINES = ("needs packages that only that target installs", "make test-engines")
 EXEMPT = (
+    Exempt("docs/sinks.md", "console", "$ pip install --quiet 'lancedb", *ENGINES),
+    Exempt("docs/sinks.md", "console", "$ pip install --quiet 'qdrant-client", *ENGINES),
     Exempt("docs/deployment.md", "console", "$ docker build --tag embedwire .\n$ docker run", *IMAGE),
     Exempt("docs/deployment.md", "console", "$ docker build --tag embedwire .\n$ mkdir", *IMAGE),
     Exempt("docs/deployment.md", "console", "$ docker run --read-only", *IMAGE),

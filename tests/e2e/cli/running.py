@@ -119,10 +119,10 @@ class Terminal:
         return [line.rstrip() for line in lines if line.strip()]
 
 
-async def run_on_terminal(target: str, *words: str | Path, columns: int = 80) -> tuple[int, Terminal]:
+async def run_on_terminal(target: str, *words: str | Path, columns: int = 80, **more: str) -> tuple[int, Terminal]:
     """Run with stdout and stderr on one terminal."""
     with Terminal.open(columns) as terminal:
-        chosen = environment(target)
+        chosen = environment(target, **more)
         del chosen["COLUMNS"]
         process = await asyncio.create_subprocess_exec(
             *COMMAND, *words, env=chosen, stdin=PIPE, stdout=terminal.theirs, stderr=terminal.theirs

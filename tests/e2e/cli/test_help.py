@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.cli.running import run
 
-COMMANDS: tuple[tuple[str, ...], ...] = ((), ("embed",), ("plot",), ("models",))
+COMMANDS: tuple[tuple[str, ...], ...] = ((), ("embed",), ("plot",), ("models",), ("batch",))
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -15,7 +15,7 @@ async def test_help_shows_choices_and_placeholders(columns: int) -> None:
     pages = await asyncio.gather(*(run("", *words, "--help", COLUMNS=str(columns)) for words in COMMANDS))
     embed = " ".join(pages[1].out.replace("│", " ").split())
 
-    assert [page.code for page in pages] == [0] * 4
+    assert [page.code for page in pages] == [0] * 5
     for page in pages:
         assert max(map(len, page.out.splitlines())) <= columns
         assert not [word for word in ("<bool>", "bool", "<=x", "x>=") if word in page.out]

@@ -50,6 +50,21 @@ async def test_a_missing_extra_for_plots_is_reported_before_the_call(served: Ser
     assert not (tmp_path / "a.png").exists()
 
 
+@pytest.mark.parametrize("blocked", ["pyarrow", "fsspec", "tinytag"])
+def test_a_missing_extra_for_batches_is_reported_before_a_source_is_read(blocked: str, tmp_path: Path) -> None:
+    """Without a package of the extra, `batch` names it and exits with 2; other subcommands do not need it."""
+    words = {"batch": ["batch", str(tmp_path), "--output", str(tmp_path / "out")], "embed": ["embed", "--help"]}
+    codes = {name: BLOCKED.format(blocked=blocked, words=each) + STARTS["module"] for name, each in words.items()}
+    ended = {
+        name: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        for name, code in codes.items()
+    }
+
+    assert ended["batch"].stderr == "error: the command needs more packages: pip install 'embedwire[batch]'\n"
+    assert (ended["batch"].returncode, ended["embed"].returncode) == (2, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_matplotlib_and_numpy_are_not_needed_to_start() -> None:
     """Packages for plots only are not imported before a plot is drawn."""
     code = BLOCKED.format(blocked="matplotlib", words=["--version"]) + STARTS["module"]

@@ -14,7 +14,7 @@ from embedwire import Audio, Image, Text
 from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.callers import Connect, mapped
 from tests.e2e.client.services import Context, ReceivedFile, Recorder, end_with, rejection, service
-from tests.e2e.client.uploads import LARGE, SMALL, from_pipe, in_pieces, named_pipe, standing, written
+from tests.e2e.client.uploads import LARGE, SMALL, Repeatable, from_pipe, in_pieces, named_pipe, standing, written
 
 REJECTED = rejection("OVERLOADED", 0.01)
 
@@ -51,6 +51,7 @@ LARGE_SOURCES: dict[str, Any] = {
     "bytes": lambda _: {"data": LARGE},
     "file": lambda path: {"file": standing(path, LARGE)},
     "file in memory": lambda _: {"file": io.BytesIO(LARGE)},
+    "chunks of a known size": lambda _: {"chunks": Repeatable(LARGE)},
 }
 
 
@@ -79,6 +80,17 @@ async def test_an_inline_file_is_sent_again_whole(connect: Connect, tmp_path: Pa
     assert found[0].failure is None
     sent = [request.inputs[0].image.source.file.data for request in recorder.requests]
     assert sent == [SMALL, SMALL]
+
+
+async def test_small_chunks_of_a_known_size_share_a_call(connect: Connect) -> None:
+    """Chunks whose size is known are sent inline like small files, in one call, and again after a rejection."""
+    recorder = Recorder([REJECTED])
+    async with recorder.serving() as target, connect(target) as client:
+        found = await mapped(client.map("m", [Image(chunks=Repeatable(SMALL)) for _ in range(4)]))
+
+    assert all(embedding.failure is None for embedding in found.values())
+    sent = [[item.image.source.file.data for item in request.inputs] for request in recorder.requests]
+    assert sent == [[SMALL] * 4] * 2
 
 
 ONCE: dict[str, Any] = {

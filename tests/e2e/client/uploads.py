@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from embedwire.inputs import RepeatableChunks
 from tests.support.serving import Served
 
 MIB = 1 << 20
@@ -76,6 +77,17 @@ def in_pieces(data: bytes, size: int = 50_001) -> Iterator[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
 
+class Repeatable(RepeatableChunks):
+    """Chunks of a known size that begin again with each iteration."""
+
+    def __init__(self, content: bytes) -> None:
+        self.size = len(content)
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        return in_pieces(self._content)
+
+
 SOURCES: dict[str, Callable[[Path, bytes], dict[str, Any]]] = {
     "path": lambda path, data: {"path": written(path, data)},
     "string": lambda path, data: {"path": str(written(path, data))},
@@ -91,6 +103,7 @@ SOURCES: dict[str, Callable[[Path, bytes], dict[str, Any]]] = {
     "list": lambda _, data: {"chunks": list(in_pieces(data))},
     "generator": lambda _, data: {"chunks": in_pieces(data)},
     "chunks of other types": lambda _, data: {"chunks": [bytearray(data[:9]), b"", memoryview(data)[9:], b""]},
+    "chunks of a known size": lambda _, data: {"chunks": Repeatable(data)},
     "one large chunk": lambda _, data: {"chunks": [data]},
 }
 UNKNOWN_SIZE = {

@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from embedwire_server.core.errors import DeadlineExceeded, GatewayError, RateLimited, Reason, UpstreamFailure
@@ -111,6 +111,7 @@ def _finish(attempt: Attempt, how: str, name: str) -> None:
 
 @settings(max_examples=200)
 @given(EVENTS)
+@example([("join a", 1), ("turn", 1), ("leave", 0), ("turn", 1), ("leave", 0)])  # cancelled again while it leaves
 def test_any_order_of_events(events: list[Event]) -> None:
     """Each caller that stays gets the outcome of an attempt for its text, and nothing is left in the end."""
 

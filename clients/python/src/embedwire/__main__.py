@@ -1,10 +1,15 @@
-"""The command `embedwire`, also `python -m embedwire`. It needs the extra `embedwire[cli]`, and to plot `[plot]`."""
+"""The command `embedwire`, also `python -m embedwire`.
+
+It needs the extra `embedwire[cli]`, to plot `[plot]`, and for batches `[batch]`.
+"""
 
 import os
 import sys
 import threading
 
-_EXTRAS = {"numpy": "cli", "rich": "cli", "typer": "cli", "matplotlib": "plot"}
+_EXTRAS = {"numpy": "cli", "rich": "cli", "typer": "cli", "matplotlib": "plot"} | dict.fromkeys(
+    ("pyarrow", "fsspec", "tinytag"), "batch"
+)
 _INTERRUPTED = 130
 _CLOSED = 141
 _OUTPUT = 5

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from embedwire.inputs import Media
+from embedwire.inputs import Media, RepeatableChunks
 
 
 class SourceError(OSError):
@@ -33,7 +33,7 @@ def size(media: Media) -> int | None:
         end = media.file.seek(0, os.SEEK_END)
         media.file.seek(position)
         return max(0, end - position)
-    return None
+    return media.chunks.size if isinstance(media.chunks, RepeatableChunks) else None
 
 
 def name(media: Media) -> str:

@@ -20,6 +20,18 @@ Chunks = Iterable[bytes] | AsyncIterable[bytes]
 _CONTENT = ("path", "data", "file", "chunks")
 
 
+class RepeatableChunks(Iterable[bytes]):
+    """Base class of chunks that begin again with each iteration, for instance of a file in a bucket.
+
+    As `Media.chunks` they are sent like a file: inline if they are small, and again after a rejection.
+
+    Attributes:
+        size: total size in bytes; None if it is unknown.
+    """
+
+    size: int | None
+
+
 class Input:
     """Base class of `Text`, `Image` and `Audio`."""
 
@@ -66,7 +78,8 @@ class Media(Input):
         path: local file. It is opened when it is sent.
         data: content of the file.
         file: binary file, read from its current position to its end. It is not closed.
-        chunks: content in chunks of any size, from an iterable or (`AsyncClient` only) an async iterable.
+        chunks: content in chunks of any size, from an iterable or (`AsyncClient` only) an async iterable;
+            `RepeatableChunks` are sent like a file.
         asset_id: identifier of a file that the upstream already has (an asset), 1 to 128 letters, digits, "-" and "_".
             It must belong to the account of the API key. The server does not delete
             it.

@@ -6,7 +6,7 @@ from typing import Any, TypeGuard
 
 from embedwire import files, vectors
 from embedwire.audio_options import FixedSegmentation, Segmentation
-from embedwire.inputs import AnyInput, Audio, Image, Input, Media, Text
+from embedwire.inputs import AnyInput, Audio, Image, Input, Media, RepeatableChunks, Text
 from embedwire.options import CallOptions
 from embedwire.v1 import embedding_pb2 as pb
 
@@ -59,7 +59,10 @@ def normalize_inputs(inputs: Input | Sequence[Input]) -> list[AnyInput]:
 
 def reads_files(inputs: Sequence[AnyInput]) -> bool:
     """Return whether building the request reads files, which may block."""
-    return any(isinstance(item, Media) and (item.path or item.file) for item in inputs)
+    return any(
+        isinstance(item, Media) and (item.path or item.file or isinstance(item.chunks, RepeatableChunks))
+        for item in inputs
+    )
 
 
 def is_one_text(inputs: Sequence[AnyInput]) -> TypeGuard[tuple[Text]]:

@@ -16,8 +16,8 @@ from embedwire_server.upstreams.http.multipart import Field, File, MultipartBody
 
 NAMES = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
 # Quotes, backslashes and line ends are escaped; other characters stay unchanged.
-# aiohttp reads a backslash as the end of a folder, of which it takes the last part.
-FILE_NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\"), min_size=1, max_size=20)
+# aiohttp reads slashes and backslashes as the ends of folders, of which it takes the last part.
+FILE_NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\/"), min_size=1, max_size=20)
 FIELDS = st.builds(Field, NAMES, st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 
 

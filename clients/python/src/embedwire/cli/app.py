@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from embedwire.cli import exit_codes, terminal
+from embedwire.cli.batch.command import batch
 from embedwire.cli.commands import Command, Group, InputsCommand
 from embedwire.cli.embed import embed
 from embedwire.cli.models import models
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command(cls=InputsCommand, epilog=exit_codes.HELP)(embed)
 app.command(cls=InputsCommand, epilog=exit_codes.HELP)(plot)
+app.command(cls=Command, epilog=exit_codes.BATCH_HELP)(batch)
 app.command(cls=Command, epilog=exit_codes.HELP)(models)
 
 

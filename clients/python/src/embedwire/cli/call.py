@@ -163,17 +163,23 @@ def _check_complete(receiver: Receiver, request_id: str) -> None:
 
 
 @contextlib.contextmanager
-def open_client(
-    target: str, ca: Path | None, token: str | None, timeout: float | None, *, tls: bool
+def open_client(  # noqa: PLR0913 - the arguments of `Client`
+    target: str,
+    ca: Path | None,
+    token: str | None,
+    timeout: float | None,
+    *,
+    tls: bool,
+    channel_options: Sequence[tuple[str, int]] = (),
 ) -> Iterator[Client]:
-    """Open a client for one command.
+    """Open a client for one command. The arguments are those of `Client`.
 
     Raises:
         BadParameter: an argument of the client is invalid.
     """
     chosen = TLS(ca.read_bytes()) if ca is not None else tls
     try:
-        client = Client(target, tls=chosen, token=token, timeout=timeout)
+        client = Client(target, tls=chosen, token=token, timeout=timeout, channel_options=channel_options)
     except ValueError as error:
         name, _, fault = str(error).partition(": ")
         for argument, option in _OPTIONS.items():

@@ -76,6 +76,7 @@ def embed(  # noqa: PLR0913, PLR0917 - options of the command
 ) -> None:
     """Embed texts, images and audio, and show every segment as it arrives.
 
+    The inputs are in the order of the command line.
     Segments are provisional until the result of their input; a failed result
     makes them invalid. A failed input does not affect the others: its reason
     is printed to stderr. The bearer token for the server is read from the

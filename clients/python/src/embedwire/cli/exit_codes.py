@@ -34,6 +34,10 @@ HELP = """Exit codes
 [bold]141[/]  the reader of the output closed it
 
 With several failures, the first of 1, 4, 3 that occurs."""
+BATCH_HELP = HELP.replace(
+    "interrupted, and the call cancelled",
+    "interrupted (143 and 129: ended by SIGTERM and SIGHUP);\n     the same command again resumes",
+)
 
 # For calls that gRPC or an intermediary ended: no server, credentials that a proxy rejects, a message over a limit.
 _TRANSPORT = {

@@ -9,7 +9,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from embedwire.cli import failures, options, terminal
+from embedwire.cli import failures, options, sizes, terminal
 from embedwire.cli.call import open_client
 from embedwire.cli.terminal import printable
 from embedwire.connection import DEFAULT_TARGET
@@ -65,28 +65,18 @@ def _text(support: TextSupport | None) -> str:
     if support is None:
         return "no"
     cuts = f"\ntruncate: {', '.join(support.truncates)}" if support.truncates else ""
-    return f"{support.max_tokens} tokens\nto {_size(support.max_bytes)}{cuts}"
+    return f"{support.max_tokens} tokens\nto {sizes.show(support.max_bytes)}{cuts}"
 
 
 def _image(support: ImageSupport | None) -> str:
     if support is None:
         return "no"
-    return f"{_kinds(support.media_types)}\nto {_size(support.max_bytes)}\nfrom {support.min_side_px} px"
+    return f"{_kinds(support.media_types)}\nto {sizes.show(support.max_bytes)}\nfrom {support.min_side_px} px"
 
 
 def _audio(support: AudioSupport | None) -> str:
-    return "no" if support is None else f"{_kinds(support.media_types)}\nto {_size(support.max_bytes)}"
+    return "no" if support is None else f"{_kinds(support.media_types)}\nto {sizes.show(support.max_bytes)}"
 
 
 def _kinds(media_types: tuple[str, ...]) -> str:
     return printable(", ".join(media_type.partition("/")[2] for media_type in media_types))
-
-
-def _size(count: int) -> str:
-    """Format a number of bytes with a binary unit."""
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB"):
-        if size < 1 << 10:
-            return f"{size:.4g} {unit}"
-        size /= 1 << 10
-    return f"{size:.4g} GiB"

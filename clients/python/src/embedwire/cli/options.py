@@ -10,7 +10,7 @@ from embedwire.cli.audio import Mode
 from embedwire.cli.given import CutEnd
 from embedwire.options import MAX_DIMENSIONS, MAX_RETRIES, is_utf8
 
-INPUTS, _CALL, _SERVER, _OUTPUT = "Inputs, in the order given", "Call", "Server", "Output"
+INPUTS, CALL, _SERVER, _OUTPUT = "Inputs", "Call", "Server", "Output"
 _YEAR = 31_536_000  # seconds
 
 
@@ -158,7 +158,7 @@ Dimensions = Annotated[
         parser=number(int, 1, MAX_DIMENSIONS),
         help="Number of values of each vector. Default: that of the model.",
         show_default=False,
-        rich_help_panel=_CALL,
+        rich_help_panel=CALL,
     ),
 ]
 Uncertainty = Annotated[
@@ -166,7 +166,7 @@ Uncertainty = Annotated[
     typer.Option(
         "--uncertainty",
         help="With --format json: the uncertainty of each value of the vectors, if the model reports it.",
-        rich_help_panel=_CALL,
+        rich_help_panel=CALL,
     ),
 ]
 Truncation = Annotated[
@@ -184,7 +184,7 @@ ModelName = Annotated[
         metavar="NAME",
         callback=check_model,
         help="Name of the model, see embedwire models.",
-        rich_help_panel=_CALL,
+        rich_help_panel=CALL,
     ),
 ]
 Timeout = Annotated[
@@ -194,7 +194,7 @@ Timeout = Annotated[
         parser=number(float, 0, _YEAR, " seconds"),
         help="Deadline of each call. Default: 60; with audio 3600, or 600 with --processing-mode sync.",
         show_default=False,
-        rich_help_panel=_CALL,
+        rich_help_panel=CALL,
     ),
 ]
 MaxRetries = Annotated[
@@ -204,7 +204,7 @@ MaxRetries = Annotated[
         parser=number(int, 0, MAX_RETRIES),
         help="Maximum number of upstream retries for each input.",
         show_default=False,
-        rich_help_panel=_CALL,
+        rich_help_panel=CALL,
     ),
 ]
 Target = Annotated[
