@@ -1,6 +1,7 @@
 """Fenced blocks of the documentation."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,10 +53,11 @@ def parse(page: str, markdown: str) -> list[Block]:
     return found
 
 
-def blocks() -> list[Block]:
+@functools.cache
+def blocks() -> tuple[Block, ...]:
     """Return the blocks of all pages."""
     pages = sorted({path for pattern in PAGES for path in ROOT.glob(pattern)})
-    return [block for path in pages for block in parse(str(path.relative_to(ROOT)), path.read_text())]
+    return tuple(block for path in pages for block in parse(str(path.relative_to(ROOT)), path.read_text()))
 
 
 def _block(page: str, token: Token) -> Block:
