@@ -204,11 +204,14 @@ class App:
         self.target = settings.server.address.with_port(port)
         return server
 
-    async def _within_policies(self, stack: contextlib.AsyncExitStack) -> Upstream:
-        """Build the upstream within all policies."""
-        upstream = await stack.enter_async_context(
+    async def _upstream(self, stack: contextlib.AsyncExitStack) -> assembly.TwelveLabs:
+        return await stack.enter_async_context(
             assembly.twelvelabs(self._settings, self._metrics, self._sandbox_url, self._tracing)
         )
+
+    async def _within_policies(self, stack: contextlib.AsyncExitStack) -> Upstream:
+        """Build the upstream within all policies."""
+        upstream = await self._upstream(stack)
         limited = assembly.with_policies(
             upstream.router, self._metrics, self._concurrency, self._budget, self._rate_limiters
         )
