@@ -22,7 +22,10 @@ _COLUMNS: Final = 24  # of Grafana's grid
 _HEIGHT: Final = 8
 _MAX_IN_LINE: Final = 4
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-_PLACEHOLDERS: Final = {"$server": 'job=~"$job", instance=~"$instance"', "$window": "$__rate_interval"}
+_PLACEHOLDERS: Final = {
+    "$server": 'namespace=~"$namespace", job=~"$job", instance=~"$instance"',
+    "$window": "$__rate_interval",
+}
 _ANCHORS: Final = {alert.name: alert.anchor for alert in ALERTS}
 
 Json = dict[str, Any]
@@ -47,7 +50,7 @@ def dashboard() -> Json:
         "time": {"from": "now-1h", "to": "now"},
         "timezone": "browser",
         "links": [{"type": "link", "icon": "doc", "tags": [], **_link("Runbooks", RUNBOOKS)}],
-        "templating": {"list": [_data_source(), _variable("job", ""), _instance()]},
+        "templating": {"list": [_data_source(), _namespace(), _job(), _instance()]},
         "annotations": {"list": [_alerts()]},
         "panels": list(_panels()),
     }
@@ -145,9 +148,18 @@ def _variable(label: str, selector: str) -> Json:
     }
 
 
+def _namespace() -> Json:
+    # All namespaces, also none: the label is from Kubernetes.
+    return _variable("namespace", "") | {"allValue": ".*"}
+
+
+def _job() -> Json:
+    return _variable("job", '{namespace=~"$namespace"}')
+
+
 def _instance() -> Json:
     # All instances of the jobs, also one that was never up. All jobs are those with metrics of Embedwire only.
-    return _variable("instance", '{job=~"$job"}') | {"allValue": ".*"}
+    return _variable("instance", '{namespace=~"$namespace", job=~"$job"}') | {"allValue": ".*"}
 
 
 def _alerts() -> Json:

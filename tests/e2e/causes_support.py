@@ -5,11 +5,11 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import trustme
 
-Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+from tests.support.tcp_server import Serving, tcp_server
+
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
 
 
@@ -28,14 +28,9 @@ def says(answer: bytes, *, reset: bool = False) -> Serving:
     return serve
 
 
-@contextlib.asynccontextmanager
-async def listening(serve: Serving, context: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+def listening(serve: Serving, context: ssl.SSLContext | None = None) -> contextlib.AbstractAsyncContextManager[int]:
     """A server on loopback; its port."""
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    return tcp_server(serve, tls=context)
 
 
 def self_signed() -> ssl.SSLContext:

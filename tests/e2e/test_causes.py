@@ -21,12 +21,13 @@ from embedwire_server.core.failure_causes import OWN, PERMANENT, WORDS, Cause
 from embedwire_server.upstreams.http import connection_errors
 from embedwire_server.upstreams.http.exchange import TlsRecordReceived
 from embedwire_server.upstreams.http.response_parser import MalformedResponseError
-from tests.e2e.causes_support import Serving, listening, says, self_signed
+from tests.e2e.causes_support import listening, says, self_signed
 from tests.e2e.test_transport import attempts_at, call, failure_of
 from tests.support.embed_calls import embedded
 from tests.support.messages import failed, request, text_input
 from tests.support.process import ServerProcess
 from tests.support.serving import Serve, until
+from tests.support.tcp_server import Serving
 from tests.support.upstreams import ScriptedHttpServer, Visit, reply
 
 TEXT = request(text_input())

@@ -17,6 +17,7 @@ from embedwire_server.upstreams.http.response_stream import MAX_BUFFERED_BYTES, 
 from embedwire_server.upstreams.http.transport import Transport
 from tests.support.ports import NO_SERVER
 from tests.support.serving import until
+from tests.support.tcp_server import tcp_server
 from tests.support.upstreams import ScriptedHttpServer, Visit, answer, endless
 
 
@@ -250,11 +251,10 @@ async def test_tls(monkeypatch: pytest.MonkeyPatch) -> None:
                 await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     with authority.cert_pem.tempfile() as path:
         monkeypatch.setenv("SSL_CERT_FILE", path)
-        async with server, transport() as client:
-            url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        async with tcp_server(serve, tls=context) as port, transport() as client:
+            url = f"https://localhost:{port}"
             for count in (1, 2, 3):
                 request = post(url, Pieces(*[bytes(1 << 16)] * 16), 1 << 20)
                 response = await client.handle_async_request(request)

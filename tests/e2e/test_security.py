@@ -20,6 +20,7 @@ from tests.support.messages import request, text_input, url_input
 from tests.support.pki import Files, bearer, sha256
 from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Serve, settings_of
+from tests.support.tcp_server import tcp_server
 from tests.support.upstreams import Visit, reply
 
 REPOSITORY = Path(__file__).parents[2]
@@ -129,9 +130,8 @@ async def trap() -> AsyncGenerator[tuple[str, list[object]]]:
         visitors.append(writer.get_extra_info("peername"))
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/a.png", visitors
+    async with tcp_server(connected) as port:
+        yield f"http://127.0.0.1:{port}/a.png", visitors
 
 
 async def test_no_url_is_ever_fetched(scripted: Scripted) -> None:

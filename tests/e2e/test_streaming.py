@@ -12,6 +12,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from tests.support import media
 from tests.support.messages import events_of, failed, file_input, request, results, segments, text_input, url_input
 from tests.support.serving import Scripted, Serve, Served, until
+from tests.support.tcp_server import tcp_server
 from tests.support.upstreams import Visit, reply
 
 
@@ -317,24 +318,20 @@ async def test_cancelling_closes_a_connection_that_the_upstream_does_not_read(se
         writer.close()
 
     go_on = asyncio.Event()
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 16)
-    upstream = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with serve(upstream=upstream) as served:
+    async with tcp_server(connected) as port, serve(upstream=f"http://127.0.0.1:{port}") as served:
         asked = request(file_input("audio", bytes(15 << 20), "a.wav"))
         call = served.stub.CreateEmbedding(asked, timeout=30)
         reading = asyncio.ensure_future(call.read())
         await is_open.wait()
-        before = _sockets_to(upstream)
+        before = _sockets_to(port)
         call.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        await until(lambda: _sockets_to(upstream) < before)
+        await until(lambda: _sockets_to(port) < before)
         go_on.set()
         await asyncio.wait_for(is_closed.wait(), 10)
-    server.close()
 
 
-def _sockets_to(url: str) -> int:
-    """The number of connections of this process to the port of the URL."""
-    port = int(url.rpartition(":")[2])
+def _sockets_to(port: int) -> int:
+    """The number of connections of this process to the port."""
     lines = Path("/proc/self/net/tcp").read_text().splitlines()[1:]
     return sum(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)

@@ -18,6 +18,7 @@ from tests.support import media
 from tests.support.messages import failed, request, results, segments, text_input, upload_input, url_input
 from tests.support.process import ServerProcess
 from tests.support.serving import Scripted, Serve, Served, until
+from tests.support.tcp_server import tcp_server
 from tests.support.upstreams import Visit, reply
 
 Message = pb.CreateEmbeddingFromUploadRequest
@@ -238,9 +239,7 @@ async def test_a_refusal_in_the_middle_of_a_file_is_reported() -> None:
         writer.close()
 
     reasons: list[str] = []
-    upstream = await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1 << 16)
-    base_url = f"http://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
-    async with upstream, ServerProcess.running(upstream=base_url) as server:
+    async with tcp_server(refuse) as port, ServerProcess.running(upstream=f"http://127.0.0.1:{port}") as server:
         for _ in range(30):
             asked = [first(upload_input("audio", file_name="a.wav")), *chunks(0, bytes(40_000))]
             with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -64,7 +64,7 @@ async def evaluated(prometheus: Prometheus, job: str, start: float, end: float) 
 def _filled(expression: str, job: str, prometheus: Prometheus) -> str:
     """Return a query with values for Grafana's variables."""
     window = duration(_SCRAPES_IN_RATE_INTERVAL * prometheus.interval)
-    values = {"$__rate_interval": window, "$job": job, "$instance": ".*"}
+    values = {"$__rate_interval": window, "$namespace": ".*", "$job": job, "$instance": ".*"}
     for variable, value in values.items():
         expression = expression.replace(variable, value)
     return expression

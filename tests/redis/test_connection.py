@@ -18,6 +18,7 @@ from embedwire_server.policies.redis_connection import MAX_CONNECTIONS, RedisCon
 from tests.support.pki import Files
 from tests.support.ports import NO_SERVER
 from tests.support.redis import RedisServer
+from tests.support.tcp_server import tcp_server
 
 LONGEST = 5.0  # on a busy machine
 T = TypeVar("T")
@@ -240,9 +241,7 @@ async def test_a_peer_that_is_not_redis() -> None:
             await reader.read(1)
             writer.close()
 
-        peer = await asyncio.start_server(answer, "127.0.0.1", 0)
-        port = peer.sockets[0].getsockname()[1]
-        async with peer, connected(f"redis://127.0.0.1:{port}") as connection:
+        async with tcp_server(answer) as port, connected(f"redis://127.0.0.1:{port}") as connection:
             await refused(connection, lambda redis: redis.get("a"))
 
 

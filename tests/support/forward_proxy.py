@@ -4,40 +4,24 @@ import asyncio
 import base64
 import contextlib
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
+
+from tests.support.tcp_server import Serving, tcp_server
 
 REFUSED = b"HTTP/1.1 %d Refused\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
 
 
-Serving = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+def listening(serve: Serving, context: ssl.SSLContext | None = None) -> contextlib.AbstractAsyncContextManager[int]:
+    """A server and its port. A connection ends with its task."""
 
-
-@contextlib.asynccontextmanager
-async def listening(serve: Serving, context: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
-    """A server and its port; on exit, its connections are closed."""
-    tasks = set[asyncio.Task[None]]()
-    writers = set[asyncio.StreamWriter]()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        writers.add(writer)
+    async def serve_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await serve(reader, writer)
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        if tasks:
-            await asyncio.wait(tasks)
+    return tcp_server(serve_once, tls=context)
 
 
 class ForwardProxy:
@@ -93,16 +77,19 @@ class ForwardProxy:
 
     async def _forward(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
-        if head.startswith(b"CONNECT "):
-            answer = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 Connected\r\nContent-Length: 3\r\n\r\n"
-            for index in range(0, len(answer), 1 if self._pieces else len(answer)):
-                writer.write(answer[index : index + (1 if self._pieces else len(answer))])
-                await asyncio.sleep(0)
-        else:
-            method, target, rest = head.split(b" ", 2)
-            path = b"/" + target.split(b"/", 3)[3]
-            upstream_writer.write(b" ".join((method, path, rest)))
-        await asyncio.gather(_pump(reader, upstream_writer), _pump(upstream_reader, writer))
+        with contextlib.closing(upstream_writer):
+            if head.startswith(b"CONNECT "):
+                answer = (
+                    b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 Connected\r\nContent-Length: 3\r\n\r\n"
+                )
+                for index in range(0, len(answer), 1 if self._pieces else len(answer)):
+                    writer.write(answer[index : index + (1 if self._pieces else len(answer))])
+                    await asyncio.sleep(0)
+            else:
+                method, target, rest = head.split(b" ", 2)
+                path = b"/" + target.split(b"/", 3)[3]
+                upstream_writer.write(b" ".join((method, path, rest)))
+            await asyncio.gather(_pump(reader, upstream_writer), _pump(upstream_reader, writer))
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

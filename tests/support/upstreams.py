@@ -8,6 +8,8 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
+from tests.support.tcp_server import tcp_server
+
 Script = Callable[["Visit"], Awaitable[None]]
 
 
@@ -55,22 +57,9 @@ class ScriptedHttpServer:
 
     @contextlib.asynccontextmanager
     async def running(self, tls: ssl.SSLContext | None = None) -> AsyncGenerator["ScriptedHttpServer"]:
-        tasks: set[asyncio.Task[None]] = set()
-
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self.serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=1 << 24, ssl=tls)
-        self.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
+        async with tcp_server(self.serve, tls=tls, limit=1 << 24) as port:
+            self.base_url = f"http://127.0.0.1:{port}"
             yield self
-        finally:
-            server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""

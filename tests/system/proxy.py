@@ -7,6 +7,8 @@ import socket
 import struct
 from collections.abc import AsyncGenerator
 
+from tests.support.tcp_server import tcp_server
+
 _CHUNK = 1 << 16
 
 
@@ -50,22 +52,8 @@ class Proxy:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator["Proxy"]:
-        tasks: set[asyncio.Task[None]] = set()
-
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(self._serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        try:
+        async with tcp_server(self._serve) as self.port:
             yield self
-        finally:
-            server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open += 1

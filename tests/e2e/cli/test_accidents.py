@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.cli.batching import write_texts
 from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
 from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
@@ -102,6 +103,29 @@ async def test_a_closed_or_full_stdout_causes_no_traceback(tmp_path: Path, serve
         _, err = await process.communicate()
         assert (process.returncode, err.decode()) == expected, script
     assert array.stat().st_size > 2000
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("embed --text a", 0),
+        ("embed --text a --format json", 0),
+        ("embed --text a --max-retries 0 --target {nowhere}", 5),
+        ("embed --text a --dimensions 0", 5),
+        ("embed --nonsense", 5),
+        ("batch {source} --output {output}", 0),
+        ("batch {source}", 5),
+    ],
+)
+async def test_a_full_stderr_is_a_full_output(served: Served, tmp_path: Path, words: str, code: int) -> None:
+    """A message that cannot be written to stderr ends the command with 5; without messages stderr has no effect."""
+    source = write_texts(tmp_path / "in.jsonl")
+    command = words.format(source=source, output=tmp_path / "out", nowhere=NO_SERVER)
+    process = await asyncio.create_subprocess_shell(
+        f"{' '.join(COMMAND)} {command} 2>/dev/full", env=environment(served.app.target), stdout=PIPE
+    )
+    await process.communicate()
+    assert process.returncode == code
 
 
 async def test_the_exit_waits_for_daemon_threads() -> None:

@@ -144,10 +144,12 @@ async def test_usage_errors_end_with_2(served: Served, tmp_path: Path) -> None:
     (tmp_path / "unknown.bin").write_bytes(b"a")
     new = ("--output", tmp_path / "new")
     cases: dict[tuple[str | Path, ...], str] = {
-        (*done, "--model", "marengo3.5"): "--output: ",
-        (*done, "--dimensions", "256"): "--output: ",
-        (*done, "--format", "npy"): "--output: ",
-        (*done, "--truncate", "end"): "--output: ",
+        (*done, "--model", "marengo3.5"): "--model: this output was written with 'marengo3.0', not with 'marengo3.5'",
+        (*done, "--dimensions", "256"): "--dimensions: this output was written with '512', not with '256'",
+        (*done, "--format", "npy"): "--format: this output was written with 'parquet', not with 'npy'",
+        (*done, "--uncertainty"): "--uncertainty: this output was written with 'False', not with 'True'",
+        (*done, "--truncate", "end"): "--truncate: this output was written without a value, not with 'end'",
+        (*done, "--segmentation", "fixed:5"): "--segmentation: this output was written without a value, not with",
         ("batch", tmp_path / "nowhere", *new): "SOURCE: ",
         ("batch", tmp_path / "nowhere.jsonl", *new): "SOURCE: ",
         ("batch", tmp_path / "unknown.bin", *new): "SOURCE: ",

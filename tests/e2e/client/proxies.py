@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 import trustme
 
 from embedwire import TLS
+from tests.support.tcp_server import tcp_server
 
 
 @dataclasses.dataclass
@@ -37,7 +38,6 @@ class Authority:
             self.ca.configure_trust(context)
             context.verify_mode = ssl.CERT_REQUIRED
         host, _, port = target.rpartition(":")
-        tasks: set[asyncio.Task[None]] = set()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.closing(writer):
@@ -45,19 +45,8 @@ class Authority:
                 with contextlib.closing(inner_writer):
                     await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
 
-        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.create_task(serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with tcp_server(serve, tls=context) as served:
+            yield served
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.client.callers import PICTURE, Connect, mapped, taken
 from tests.e2e.client.services import Context, Recorder, service
 from tests.support.ports import NO_SERVER
+from tests.support.tcp_server import tcp_server
 
 
 async def test_several_channels_are_several_connections(connect: Connect) -> None:
@@ -72,8 +73,6 @@ async def black_hole(target: str) -> AsyncGenerator[tuple[str, asyncio.Event]]:
     """A proxy that forwards until the event is set, and then loses everything, as a dead path does."""
     is_dead = asyncio.Event()
     host, _, port = target.rpartition(":")
-    tasks: set[asyncio.Task[None]] = set()
-    writers: list[asyncio.StreamWriter] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
@@ -83,25 +82,11 @@ async def black_hole(target: str) -> AsyncGenerator[tuple[str, asyncio.Event]]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection(host, int(port))
-        writers.append(inner_writer)
-        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+        with contextlib.closing(inner_writer):
+            await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
 
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        tasks.add(asyncio.create_task(serve(reader, writer)))
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", is_dead
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for writer in writers:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
+    async with tcp_server(serve) as served:
+        yield f"127.0.0.1:{served}", is_dead
 
 
 async def test_keepalive_finds_a_dead_connection(connect: Connect) -> None:

@@ -12,6 +12,7 @@ from tests.e2e.client.proxies import Authority
 from tests.e2e.client.services import Recorder
 from tests.support.ports import NO_SERVER, held_port
 from tests.support.serving import Serve, Served
+from tests.support.tcp_server import tcp_server
 
 FAR = "embeddings.example.com:50051"
 
@@ -193,20 +194,16 @@ async def test_credentials_do_not_go_to_a_proxy(connect: Connect, monkeypatch: p
     """A loopback target is called directly, also if an environment variable names an HTTP proxy."""
     visits = 0
 
-    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connected(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
         nonlocal visits
         visits += 1
-        writer.close()
 
-    proxy = await asyncio.start_server(connected, "127.0.0.1", 0)
     for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
-    async with Recorder().serving() as target, connect(target, token="secret") as client:
-        try:
+    async with tcp_server(connected) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy}")
+        async with Recorder().serving() as target, connect(target, token="secret") as client:
             assert (await client.embed("m", Text("a"), timeout=10)).failure is None
-        finally:
-            proxy.close()
     assert visits == 0
 
 

@@ -118,7 +118,7 @@ async def test_other_settings_are_an_error(served: Served, tmp_path: Path) -> No
     """A run with another model, other dimensions or other settings on the same output is an error that says so."""
     target = served.app.target
     await run(target, texts(1), tmp_path, settings={"segmentation": "fixed 6"})
-    with pytest.raises(OutputMismatchError, match=r"model: .*'marengo3\.0', not 'marengo3\.5'"):
+    with pytest.raises(OutputMismatchError, match=r"model: .*'marengo3\.0', not with 'marengo3\.5'"):
         await run(target, texts(1), tmp_path, "marengo3.5")
     with pytest.raises(OutputMismatchError, match="segmentation: "):
         await run(target, texts(1), tmp_path, settings={"segmentation": "dynamic"})

@@ -10,6 +10,7 @@ from embedwire.v1 import embedding_pb2 as pb
 from tests.e2e.policies.support import Steps, answered, ok, refused
 from tests.support.messages import failed, file_input, request, results, text_input, upload_input
 from tests.support.serving import Scripted, Serve, Served
+from tests.support.tcp_server import tcp_server
 from tests.support.upstreams import Visit
 
 LARGE = 12 << 20  # more than all buffers between two sockets hold
@@ -25,9 +26,8 @@ class Cutting:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncGenerator[str]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 25)
-        async with server:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with tcp_server(self._serve, limit=1 << 25) as port:
+            yield f"http://127.0.0.1:{port}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -8,6 +8,7 @@ import pytest
 from embedwire_sandbox.errors import RefusalError
 from embedwire_sandbox.media.fetch import Fetcher
 from tests.support.media import png
+from tests.support.tcp_server import tcp_server
 
 
 class Files:
@@ -36,8 +37,7 @@ class Files:
 @pytest.fixture
 async def files() -> AsyncIterator[Files]:
     found = Files()
-    async with await asyncio.start_server(found.serve, "127.0.0.1", 0) as server:
-        found.port = server.sockets[0].getsockname()[1]
+    async with tcp_server(found.serve) as found.port:
         yield found
 
 

@@ -90,7 +90,7 @@ def test_settings_count_from_the_first_row(database: Database) -> None:
     ledger.check_settings({"dimensions": "7"})
     ledger.check_settings({"dimensions": "2"})
     ledger.embedded(TEXT, embedding())
-    with pytest.raises(OutputMismatchError, match="dimensions: this output was written with '2', not '7'"):
+    with pytest.raises(OutputMismatchError, match="dimensions: this output was written with '2', not with '7'"):
         ledger.check_settings({"dimensions": "7"})
 
 
@@ -255,6 +255,6 @@ def test_other_settings(database: Database) -> None:
     ledger.check_settings({"model": "m"})
     ledger.check_settings({"model": "m", "upstream": "sandbox"})
     ledger.embedded(TEXT, embedding())
-    with pytest.raises(OutputMismatchError, match="upstream: this output was written with 'sandbox', not 'other'"):
+    with pytest.raises(OutputMismatchError, match="upstream: this output was written with 'sandbox', not with 'other'"):
         ledger.check_settings({"upstream": "other"})
     assert (ledger.setting("upstream"), ledger.setting("format")) == ("sandbox", "")

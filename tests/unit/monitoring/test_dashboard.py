@@ -69,8 +69,18 @@ def test_all_jobs_are_those_of_embedwire() -> None:
     """`All` stands for the listed jobs, and not for all of Prometheus: others have metrics of processes as well."""
     (job,) = [each for each in FILE["templating"]["list"] if each["name"] == "job"]
 
-    assert job["definition"] == "label_values(embedwire_build_info, job)"
+    assert job["definition"] == 'label_values(embedwire_build_info{namespace=~"$namespace"}, job)'
     assert "allValue" not in job
+
+
+def test_namespaces_are_separate() -> None:
+    """Queries select by namespace and job, since jobs of two namespaces may have one name; `All` is also no label."""
+    (namespace,) = [each for each in FILE["templating"]["list"] if each["name"] == "namespace"]
+    expressions = [target["expr"] for panel in PANELS for target in panel["targets"]]
+
+    assert namespace["allValue"] == ".*"
+    for expression in expressions:
+        assert expression.count('job=~"$job"') == expression.count('namespace=~"$namespace", job=~"$job"') > 0
 
 
 def test_each_alert_has_a_panel() -> None:

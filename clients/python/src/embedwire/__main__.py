@@ -3,9 +3,11 @@
 It needs the extra `embedwire[cli]`, to plot `[plot]`, and for batches `[batch]`.
 """
 
+import contextlib
 import os
 import sys
 import threading
+from typing import TextIO
 
 _EXTRAS = {"numpy": "cli", "rich": "cli", "typer": "cli", "matplotlib": "plot"} | dict.fromkeys(
     ("pyarrow", "fsspec", "tinytag"), "batch"
@@ -27,6 +29,8 @@ def main() -> int:
     for thread in threading.enumerate():
         if thread.daemon and not thread.name.startswith(_OWN_THREADS):
             thread.join(_THREAD_SECONDS)
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+        _write_or_discard(sys.stderr)
     return code
 
 
@@ -74,16 +78,29 @@ def _discard_lines_of_libraries() -> None:
 def _flushed(error: OSError | None = None, code: str | int | None = None) -> int:
     """Write what is buffered for stdout; return the exit code, or that of the error of writing it."""
     try:
+        _write_or_discard(sys.stdout)
         if error is not None:
             raise error
-        sys.stdout.flush()
+    except BrokenPipeError:
+        return _CLOSED
     except OSError as raised:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would write the rest at exit
-        if isinstance(raised, BrokenPipeError):
-            return _CLOSED
-        sys.stderr.write(f"error: {raised.filename or 'stdout'}: {raised.strerror}\n")
+        with contextlib.suppress(OSError):  # stderr may be full as well
+            sys.stderr.write(f"error: {raised.filename or 'stdout'}: {raised.strerror}\n")
         return _OUTPUT
     return code if isinstance(code, int) else 0
+
+
+def _write_or_discard(stream: TextIO) -> None:
+    """Write what is buffered for a stream. If that fails, discard it: Python would try again, and exit with 120.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise
 
 
 if __name__ == "__main__":

@@ -10,4 +10,12 @@ class OutputInUseError(BatchError):
 
 
 class OutputMismatchError(BatchError):
-    """The output was written with other settings or is damaged."""
+    """The output was written with other settings or is damaged.
+
+    Attributes:
+        setting: name of the option with another value; empty if another fault is meant.
+    """
+
+    def __init__(self, message: str, *, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting

@@ -74,10 +74,11 @@ class Ledger:
                 found.clear()
             for name, value in settings.items():
                 if found.setdefault(name, value) != value:
-                    raise OutputMismatchError(
-                        f"{name}: this output was written with {found[name]!r}, not {value!r}; "
+                    message = (
+                        f"{name}: this output was written {_with(found[name])}, not {_with(value)}; "
                         "use the same value, or a new output"
                     )
+                    raise OutputMismatchError(message, setting=name)
             connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
 
     def setting(self, name: str) -> str:
@@ -176,6 +177,10 @@ def _set_state(connection: sqlite3.Connection, record: Record, state: State) -> 
         "ON CONFLICT (key) DO UPDATE SET version = excluded.version, state = excluded.state"
     )
     return connection.execute(statement, (record.key, record.version, int(state))).lastrowid or 0
+
+
+def _with(value: str) -> str:
+    return f"with {value!r}" if value else "without a value"
 
 
 def _task_of(connection: sqlite3.Connection, record: Record) -> str:

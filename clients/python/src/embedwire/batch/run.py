@@ -5,6 +5,7 @@ import os
 import threading
 from pathlib import Path
 
+from embedwire import models
 from embedwire.batch.feed import Feed
 from embedwire.batch.options import BatchOptions, Summary
 from embedwire.batch.output import Output
@@ -12,9 +13,7 @@ from embedwire.batch.progress import Progress, Tally
 from embedwire.batch.receiver import Receiver
 from embedwire.batch.records import Source
 from embedwire.client import Client
-from embedwire.errors import Failure, FieldViolation, RequestError
 from embedwire.map.threads import MapRun
-from embedwire.results import Model
 
 
 class Batch:
@@ -64,7 +63,7 @@ class Batch:
                 input is read.
             OSError: the source cannot be read or the output cannot be written. What was embedded until then is kept.
         """
-        model = _find_model(self._client.models(), self._model)
+        model = models.find(self._client.models(), self._model)
         self._tally.begin()
         with Output(self._folder, model, self._options) as output:
             threading.Thread(target=self._count, name="embedwire-batch-count", daemon=True).start()
@@ -120,17 +119,3 @@ class Batch:
             finally:
                 output.write()
         return receiver
-
-
-def _find_model(models: list[Model], name: str) -> Model:
-    """Return the model with a name or an alias.
-
-    Raises:
-        RequestError: the server does not have it.
-    """
-    found = next((model for model in models if name in (model.name, *model.aliases)), None)
-    if found is None:
-        violation = FieldViolation("model_name", f"must be one of: {', '.join(model.name for model in models)}")
-        message = f"{violation.field}: {violation.description}"
-        raise RequestError(Failure("INVALID_ARGUMENT", "INVALID_REQUEST", message, (violation,)))
-    return found

@@ -11,6 +11,17 @@ from embedwire.audio_options import DynamicSegmentation, FixedSegmentation, Proc
 
 _SEGMENTATIONS: dict[str, Callable[[int], Segmentation]] = {"fixed": FixedSegmentation, "dynamic": DynamicSegmentation}
 
+# Names of the options, by the arguments of `Audio`.
+FLAGS = {
+    "start_offset_sec": "--start-offset",
+    "end_offset_sec": "--end-offset",
+    "segmentation": "--segmentation",
+    "embedding_options": "--embedding-option",
+    "embedding_scopes": "--embedding-scope",
+    "embedding_types": "--embedding-type",
+    "processing_mode": "--processing-mode",
+}
+
 
 class Mode(enum.StrEnum):
     """Values of `Audio.processing_mode`; an enum, since older versions of typer know no literals."""
@@ -44,16 +55,7 @@ class AudioOptions:
     @property
     def flags(self) -> list[str]:
         """The names of the options that are given."""
-        given = {
-            "--start-offset": self.start_offset is not None,
-            "--end-offset": self.end_offset is not None,
-            "--segmentation": self.segmentation is not None,
-            "--embedding-option": self.aspects,
-            "--embedding-scope": self.scopes,
-            "--embedding-type": self.types,
-            "--processing-mode": self.mode is not None,
-        }
-        return [name for name, is_given in given.items() if is_given]
+        return [FLAGS[name] for name, value in self.arguments.items() if value not in (None, (), [])]
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from typing import Any
 
 import typer
 
+from embedwire import models
 from embedwire.cli.receiver import Receiver
 from embedwire.client import Client
 from embedwire.connection import TLS
-from embedwire.errors import EmbedwireError, Failure, FieldViolation, GatewayError, RequestError
+from embedwire.errors import EmbedwireError, Failure, FieldViolation, GatewayError
 from embedwire.inputs import Input
 from embedwire.map import failures
 from embedwire.map.batches import Item
 from embedwire.requests import normalize_inputs
-from embedwire.results import Model
 
 MAX_INPUTS = 256  # of one call
 _READ_ONCE = "its content could be read only once, for a call that was rejected because of other inputs; embed it alone"
@@ -130,25 +130,13 @@ def run_map(client: Client, options: Options, inputs: Iterable[Input], receiver:
         EmbedwireError: the server cannot be reached, rejects the client or lacks the model, before any input is read.
         Exception: what the iterable raised, after the inputs before it.
     """
-    _check_model(options.model, client.models())  # one failure, not one for each input
+    models.find(client.models(), options.model)  # one failure, not one for each input
     with client.map(options.model, inputs, on_progress=receiver.progress, **options.arguments) as embeddings:
         for embedding in embeddings:
             for segment in embedding.segments:
                 receiver.receive(segment)
             receiver.receive(embedding.result)
     receiver.end()
-
-
-def _check_model(name: str, models: Sequence[Model]) -> None:
-    """Check that the server has the model.
-
-    Raises:
-        RequestError: it has not.
-    """
-    if not any(name in (model.name, *model.aliases) for model in models):
-        violation = FieldViolation("model_name", f"must be one of: {', '.join(model.name for model in models)}")
-        message = f"{violation.field}: {violation.description}"
-        raise RequestError(Failure("INVALID_ARGUMENT", "INVALID_REQUEST", message, (violation,)))
 
 
 def _check_complete(receiver: Receiver, request_id: str) -> None:

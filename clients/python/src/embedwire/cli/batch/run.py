@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import typer
 
-from embedwire.batch import Batch, BatchError, BatchOptions, Progress, Summary
-from embedwire.cli import failures, output, terminal
+from embedwire.batch import Batch, BatchError, BatchOptions, OutputMismatchError, Progress, Summary
+from embedwire.cli import audio, failures, output, terminal
 from embedwire.cli.audio import AudioOptions
 from embedwire.cli.batch import summary as summaries
 from embedwire.cli.batch.display import BatchDisplay
@@ -24,6 +24,15 @@ from embedwire.inputs import AnyInput, Audio, Text
 
 # By default gRPC waits up to 2 minutes between attempts to reconnect, longer than the pauses of a batch in an outage.
 _CHANNEL_OPTIONS = (("grpc.max_reconnect_backoff_ms", 10_000),)
+
+_FLAGS = {  # of the settings of an output
+    "model": "--model",
+    "dimensions": "--dimensions",
+    "format": "--format",
+    "include_uncertainty": "--uncertainty",
+    "truncate": "--truncate",
+    **audio.FLAGS,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +172,10 @@ def batch_exit_codes() -> Iterator[None]:
     with failures.exit_codes_for_exceptions():
         try:
             yield
+        except OutputMismatchError as error:
+            if (flag := _FLAGS.get(error.setting)) is None:
+                raise typer.BadParameter(str(error), param_hint="--output") from None
+            raise typer.BadParameter(str(error).removeprefix(f"{error.setting}: "), param_hint=flag) from None
         except BatchError as error:
             raise typer.BadParameter(str(error), param_hint="--output") from None
         except (EmbedwireError, UnreadableError, output.OutputError, BrokenPipeError):  # some are an OSError as well
