@@ -48,7 +48,8 @@ def test_calls_of_one_core() -> None:
 
 def measured(row: str) -> str:
     """The figure of a row of docs/benchmarks.md."""
-    return re.findall(rf"^\| {re.escape(row)} \| ([\d.]+) \|", (ROOT / "docs/benchmarks.md").read_text(), re.MULTILINE)[0]
+    table = (ROOT / "docs/benchmarks.md").read_text()
+    return re.findall(rf"^\| {re.escape(row)} \| ([\d.]+) \|", table, re.MULTILINE)[0]
 
 
 def test_speed_in_the_readme() -> None:
