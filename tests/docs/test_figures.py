@@ -49,7 +49,8 @@ def test_calls_of_one_core() -> None:
 def measured(row: str) -> str:
     """The figure of a row of docs/benchmarks.md."""
     table = (ROOT / "docs/benchmarks.md").read_text()
-    return re.findall(rf"^\| {re.escape(row)} \| ([\d.]+) \|", table, re.MULTILINE)[0]
+    found: str = re.findall(rf"^\| {re.escape(row)} \| ([\d.]+) \|", table, re.MULTILINE)[0]
+    return found
 
 
 def test_speed_in_the_readme() -> None:
