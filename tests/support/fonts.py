@@ -1,6 +1,5 @@
 """Font cache of matplotlib, which `embedwire plot` reads."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,5 @@ from pathlib import Path
 
 def build_font_cache(directory: Path) -> None:
     """Build it in an MPLCONFIGDIR: if a command that builds it needs more than 5 s, it writes a warning to stderr."""
-    environment = os.environ | {"MPLCONFIGDIR": str(directory)}
     command = [sys.executable, "-c", "import matplotlib.font_manager"]
-    subprocess.run(command, env=environment, capture_output=True, check=True)
+    subprocess.run(command, env={"MPLCONFIGDIR": str(directory)}, capture_output=True, check=True)
