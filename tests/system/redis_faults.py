@@ -64,7 +64,7 @@ async def the_quota_holds_after_a_loss(experiment: Experiment) -> Verdict:
             most = journal.most_within(WINDOW, since=began)
             verdict.at_most(f"{name}: in any 60 s after it ({journal.most_within(WINDOW)} in any)", most, QUOTA)
             verdict.at_least(f"{name}: after it", len(journal.between(began, time.monotonic())), QUOTA / 4)
-            lost = stage.lost()
+            lost = stage.lost(IMPATIENT)
             verdict.exactly(f"of {len(stage.outcomes)} lost {' '.join(sorted(set(lost)))}".strip(), len(lost), 0)
     return verdict
 
