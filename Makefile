@@ -166,8 +166,9 @@ SLOW_TESTS := $(patsubst %,tests/e2e/test_%.py,blocked_loop changed_grpcio drain
 	$(patsubst %,tests/e2e/test_reloading.py::test_%,a_changed_file_is_used_without_a_signal[2] a_reload_reaches_all_workers \
 	a_worker_that_is_started_later_reports_a_refused_file) \
 	$(patsubst %,tests/e2e/test_large_media.py::test_%,a_gibibyte_is_on_disk_only texts_are_answered_while_a_file_is_sent) \
-	$(patsubst %,tests/e2e/cli/test_%.py,accidents batch_exit_codes batch_signals batch_terminal exit_codes) \
-	tests/e2e/tracing/test_export.py tests/e2e/client_batch/test_kills.py tests/docs/test_large_collections.py::test_commands \
+	$(patsubst %,tests/e2e/cli/test_%.py,accidents batch_exit_codes batch_signals batch_sources batch_terminal exit_codes \
+	files lines plot terminal) $(patsubst %,tests/e2e/tracing/test_%.py,export without_tracing) \
+	tests/e2e/client_batch/test_kills.py tests/docs/test_large_collections.py::test_commands \
 	tests/e2e/test_logging.py::test_workers_log_objects
 
 # Six processes on two cores as well: for half of their time, tests wait.
