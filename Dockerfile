@@ -20,11 +20,12 @@ COPY . .
 # OpenTelemetry asks for traces, or a setting has the URL of Redis. With the sandbox, to try the image without a key. It
 # is a tenth of the image, and on a non-loopback address it is used only if EMBEDWIRE_UPSTREAM names it. Bytecode is
 # compiled here, since a read-only container could not keep it, and is not compared with sources that never change. The
-# tests of the libraries are removed: another tenth.
+# tests of the libraries are removed, which are another tenth, and the sources, headers and stubs of their extensions.
 RUN /opt/pip/bin/python -m pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels ./clients/python . \
     && /opt/pip/bin/python -m pip --python /opt/embedwire/bin/python install --no-cache-dir --no-compile --no-deps \
         /wheels/*.whl \
     && find /opt/embedwire/lib -type d -name tests -prune -exec rm -rf {} + \
+    && find /opt/embedwire/lib -type f -regex '.*\.\(a\|c\|cpp\|h\|pxd\|pyi\|pyx\)' -delete \
     && /opt/embedwire/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/embedwire/lib
 
 FROM ${BASE_IMAGE}

@@ -161,12 +161,13 @@ gen-go: .venv-gen/installed build/go/installed
 		--go-grpc_out=$(GO_STUBS) --go-grpc_opt=module=$(GO_MODULE) $(PROTOS)
 
 # Tests that start several processes, or wait for a long time. `make test-system` runs them.
-SLOW_TESTS := $(patsubst %,tests/e2e/test_%.py,blocked_loop changed_grpcio drain_under_load hung_workers replaced_workers \
-	worker_quota workers) \
+SLOW_TESTS := $(patsubst %,tests/e2e/test_%.py,blocked_loop changed_grpcio drain_under_load hung_workers lifecycle \
+	replaced_workers worker_quota workers) \
 	$(patsubst %,tests/e2e/test_reloading.py::test_%,a_changed_file_is_used_without_a_signal[2] a_reload_reaches_all_workers \
 	a_worker_that_is_started_later_reports_a_refused_file) \
 	$(patsubst %,tests/e2e/test_large_media.py::test_%,a_gibibyte_is_on_disk_only texts_are_answered_while_a_file_is_sent) \
-	$(patsubst %,tests/e2e/cli/test_%.py,accidents batch_exit_codes batch_signals batch_terminal exit_codes) \
+	$(patsubst %,tests/e2e/cli/test_%.py,accidents batch_exit_codes batch_signals batch_sources batch_terminal exit_codes \
+	files lines plot terminal) $(patsubst %,tests/e2e/tracing/test_%.py,export without_tracing) \
 	tests/e2e/client_batch/test_kills.py tests/docs/test_large_collections.py::test_commands \
 	tests/e2e/test_logging.py::test_workers_log_objects
 

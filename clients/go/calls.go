@@ -115,8 +115,8 @@ func (c *Client) askUnary(ctx context.Context, request *pb.CreateEmbeddingReques
 	return func() ([]*pb.EmbeddingEvent, error) { return events, io.EOF }, err
 }
 
-// answer makes a call up to its first response. If the server rejected it before any work and sent a pushback delay,
-// answer retries it once, after that delay and within the deadline of ctx.
+// answer makes a call up to its first response. If the server rejected it or ended it in its shutdown, and sent a pushback
+// delay, answer retries it once, after that delay and within the deadline of ctx.
 //
 // The retries of gRPC are not used: they would also repeat a call whose connection broke while the server worked on it.
 func answer[A any](ctx context.Context, c *Client, call func(trailer *metadata.MD) (A, error)) (A, error) {

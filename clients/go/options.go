@@ -107,7 +107,8 @@ func WithUpstreamAPIKey(key string) Option {
 func WithWaitForReady() Option { return clientOption(func(s *settings) { s.waitForReady = true }) }
 
 // WithRetryOnPushback is an [Option] that turns the retry of rejected calls on (the default) or off. A call that the
-// server rejected before any work is retried once, after the delay that the server requests and within the deadline.
+// server rejected or ended in its shutdown is retried once, after the delay that the server requests and within the
+// deadline.
 // Other failures and uploads are not retried. [Client.Map] sends rejected inputs again by its own rule.
 func WithRetryOnPushback(retry bool) Option {
 	return clientOption(func(s *settings) { s.retryOnPushback = retry })

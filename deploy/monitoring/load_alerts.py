@@ -51,7 +51,8 @@ ALERTS = (
             ```
         """,
         actions="""
-            - Add replicas, if the quota of the upstream allows more. Divide `rate_limits` again.
+            - Add replicas, if the quota of the upstream allows more. Divide `rate_limits` again,
+              unless the replicas share them (`quota.store`).
             - Raise `concurrency.inputs_per_modality` if the upstream can take more requests at a time, or
               `concurrency.max_buffered_bytes` if the process has the memory.
             - Limit a single caller: `inputs_in_flight` of its token. Ask it to keep fewer calls open.

@@ -100,8 +100,8 @@ ALERTS = (
         """,
         actions="""
             - `ended` by the OOM killer: raise the memory limit, or set `workers.max_memory` below it.
-            - `hung`: report the stack trace that the log has. Raise `workers.timeout` if the machine was
-              paused.
+            - `hung`: raise `workers.timeout` if the machine was paused. Otherwise take a stack trace of the next
+              worker that blocks, with `py-spy dump`, and report it; the log has only the reason.
         """,
     ),
     Alert(
@@ -142,7 +142,7 @@ ALERTS = (
         summary="{{ $labels.instance }} of Embedwire {{ $labels.job }} rejects its configuration",
         description="The last reload failed. The old configuration stays in force; a restart would fail.",
         meaning="""
-            The configuration file is invalid, or a setting has changed that needs a restart. New tokens and
+            The configuration file is invalid, or all tokens were removed, which needs a restart. New tokens and
             limits are not in force.
         """,
         look="""

@@ -27,10 +27,10 @@ ALERTS = (
         summary="{{ $value }} servers of Embedwire {{ $labels.job }} do not share the quota",
         description="The quota store is unavailable. Each server uses the rate limits divided by `quota.replicas`.",
         meaning="""
-            Redis of `quota.store` does not answer, or not within 50 ms. No call fails because of it, but a server uses
-            only its part of the rate limits, also if the others need less than theirs. Its callers wait longer, or are
-            rejected with `RATE_LIMITED`. If `quota.replicas` is less than the number of servers, they exceed the quota
-            together.
+            The quota store does not answer within 50 ms: Redis of `quota.store`, or the supervisor of the workers if
+            that is not set. No call fails because of it, but a server uses only its part of the rate limits, also if
+            the others need less than theirs. Its callers wait longer, or are rejected with `RATE_LIMITED`. If
+            `quota.replicas` is less than the number of servers, they exceed the quota together.
         """,
         look=_ERRORS.format(use="quota")
         + """

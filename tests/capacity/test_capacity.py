@@ -10,10 +10,12 @@ from embedwire_server.policies.rate_limit.redis_store import SETTLING_SECONDS, R
 from embedwire_server.policies.redis_connection import RedisConnection
 from tests.capacity import table
 from tests.capacity.fleet import Replica, Scenario, measured, running, simulate
+from tests.support.embed_calls import sample
 from tests.support.redis import RedisServer
 
 SATURATED = Scenario(replicas=4, per_minute=600, demand=2, warm_up=70, seconds=60)
 SECONDS = 20
+ATTEMPTS = 3  # a busy machine may be too slow for the time limit of Redis, which costs a replica a second
 
 
 @pytest.mark.timeout(600)  # 1,000 replicas take a minute on a busy machine
@@ -45,18 +47,26 @@ def test_the_plan_is_used_and_not_exceeded() -> None:
 async def test_four_replicas_with_a_real_redis() -> None:
     """In real time and with a real Redis, four replicas use as much of the plan as in the simulation."""
     scenario = Scenario(replicas=4, per_minute=600, demand=2, warm_up=SETTLING_SECONDS + 1, seconds=SECONDS)
+    for _ in range(ATTEMPTS):
+        sent, errors = await _sent(scenario)
+        if not errors:
+            break
+    simulated = await asyncio.to_thread(simulate, scenario, table.COSTS)
+
+    assert sent == pytest.approx(len(simulated.waits), rel=0.1)
+
+
+async def _sent(scenario: Scenario) -> tuple[int, float]:
+    """Return the number of inputs that were sent, and of the operations of Redis that failed."""
+    metrics = Metrics("sandbox")
     async with RedisServer.running() as server, contextlib.AsyncExitStack() as stack:
-        stores = [_store(server) for _ in range(scenario.replicas)]
+        stores = [
+            RedisQuotaStore(RedisConnection(server.url, "quota", metrics), "capacity") for _ in range(scenario.replicas)
+        ]
         for store in stores:
             await stack.enter_async_context(store.running())
         replicas = [Replica(number, scenario, store) for number, store in enumerate(stores)]
         async with running(replicas):
             await asyncio.sleep(scenario.warm_up)
             waits, _, _ = await measured(replicas, scenario.seconds)
-    simulated = await asyncio.to_thread(simulate, scenario, table.COSTS)
-
-    assert len(waits) == pytest.approx(len(simulated.waits), rel=0.1)
-
-
-def _store(server: RedisServer) -> RedisQuotaStore:
-    return RedisQuotaStore(RedisConnection(server.url, "quota", Metrics("sandbox")), "capacity")
+    return len(waits), sample(metrics, "embedwire_redis_errors_total", use="quota", reason="timeout")

@@ -1,5 +1,6 @@
 """Servers at the addresses that the pages show, on ports that the test has bound."""
 
+import asyncio
 import contextlib
 import dataclasses
 import shutil
@@ -15,6 +16,7 @@ import trustme
 
 from embedwire_server.auth.tokens import new_token
 from tests.docs.blocks import ROOT
+from tests.support.fonts import build_font_cache
 from tests.support.ports import held_port
 from tests.support.process import ServerProcess
 
@@ -74,6 +76,8 @@ async def staged(page: str, text: str, folder: Path) -> AsyncGenerator[Stage]:
     variables = {"PATH": f"{ROOT}/.venv/bin:{ROOT}/build/bin:/usr/local/bin:/usr/bin:/bin", "COLUMNS": "80"}
     variables |= {"LANG": "C.UTF-8", "PIP_CONSTRAINT": str(pins(folder))}
     variables |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "MPLCONFIGDIR": str(folder / ".matplotlib")}
+    if "embedwire plot" in text:
+        await asyncio.to_thread(build_font_cache, folder / ".matplotlib")
     stage = Stage(folder, variables, {})
     if page in BESIDE_SAMPLES:
         shutil.copytree(SAMPLES, folder, dirs_exist_ok=True)

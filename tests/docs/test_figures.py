@@ -44,3 +44,27 @@ def test_calls_of_one_core() -> None:
 
     assert f"| short text, unary, 64 in flight | {unary} |" in chart
     assert f"| short text, streamed, 64 in flight | {streamed} |" in chart
+
+
+def measured(row: str) -> str:
+    """The figure of a row of docs/benchmarks.md."""
+    table = (ROOT / "docs/benchmarks.md").read_text()
+    found: str = re.findall(rf"^\| {re.escape(row)} \| ([\d.]+) \|", table, re.MULTILINE)[0]
+    return found
+
+
+def test_speed_in_the_readme() -> None:
+    """README states the ratios of docs/benchmarks.md in two digits."""
+    rows = "text ÷ on httpx with files=", "text ÷ TwelveLabs SDK", "text ÷ litellm proxy"
+    stated = re.findall(r"([\d.]+) times as many", (ROOT / "README.md").read_text())
+
+    assert stated == [f"{float(measured(row)):.2g}" for row in rows]
+
+
+def test_memory_at_rest() -> None:
+    """The pages for operators state the memory at rest of docs/benchmarks.md."""
+    chart, operations = ((ROOT / f"docs/{page}.md").read_text() for page in ("kubernetes", "operations"))
+    memory = measured("memory at rest, MiB")
+
+    assert f"| all | at rest | {memory} |" in chart
+    assert f"| memory at rest | {memory} MiB;" in operations

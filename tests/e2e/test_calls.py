@@ -182,7 +182,7 @@ async def test_a_call_without_a_deadline_is_ended_by_the_server(method: str) -> 
     """A call without a deadline is ended by the default one, with the error details, and releases all it holds."""
     upstream = ScriptedUpstream(silent)
     unary = pb.CreateEmbeddingUnaryRequest(model_name="marengo3.0", inputs=[text_input()])
-    async with serving(upstream, DefaultDeadlines(text=0.2, audio=60)) as stub:
+    async with serving(upstream, DefaultDeadlines(text=2, audio=60)) as stub:
         is_unary = method == "CreateEmbeddingUnary"
         answer = stub.CreateEmbeddingUnary(unary) if is_unary else _take(stub.CreateEmbedding(request(text_input())))
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -166,7 +166,7 @@ async def test_a_deadline_that_is_shorter_than_the_timeout(serve: Serve, capfd: 
 
     async with listening(silent) as port, serve(upstream=f"https://127.0.0.1:{port}") as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await served.stub.CreateEmbeddingUnary(UNARY, timeout=1.5)
+            await served.stub.CreateEmbeddingUnary(UNARY, timeout=3)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await until(lambda: served.metric("embedwire_upstream_connection_failures_total", cause="tls_timeout") == 1)
     assert "cause=tls_timeout" in "".join(capfd.readouterr()).replace("\x1b[0m", "").replace("\x1b[36m", "")

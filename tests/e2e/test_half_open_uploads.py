@@ -214,10 +214,11 @@ async def test_waiting_for_the_upstream_is_not_a_stall(scripted: Scripted) -> No
     """An upload that waits for a slot, because the files before it are not done, does not time out."""
 
     async def script(visit: Visit) -> None:
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(delays.pop() if delays else 0)
         await visit.answer(reply("image_embedding"))
 
-    async with scripted(script, concurrency_inputs_per_call=1, uploads_idle_timeout=1.0) as (served, _):
+    delays = [5.0]
+    async with scripted(script, concurrency_inputs_per_call=1, uploads_idle_timeout=4.0) as (served, _):
         sent = [first(*[upload_input("image")] * 3), *[chunk(PICTURE, index, last=True) for index in range(3)]]
         events = [event async for event in served.stub.CreateEmbeddingFromUpload(iter(sent), timeout=60)]
 

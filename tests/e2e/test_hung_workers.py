@@ -159,14 +159,14 @@ async def test_a_worker_hung_in_its_start_is_killed() -> None:
         "workers": 2,
         "shutdown_grace_period": 0,
     }
-    supervisor = Supervisor(settings_of(**chosen), start_timeout=2)
+    supervisor = Supervisor(settings_of(**chosen), start_timeout=5)
     with capture_logs() as logs:
         starting = asyncio.ensure_future(supervisor.__aenter__())
         await until(lambda: sum(entry["event"] == "a worker starts" for entry in logs) == 2)
     pids = [entry["pid"] for entry in logs if entry["event"] == "a worker starts"]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(RuntimeError, match="worker 0: did not start within 2 s"):
+    with pytest.raises(RuntimeError, match="worker 0: did not start within 5 s"):
         await starting
     assert not any(map(is_running, pids))
 
@@ -186,7 +186,7 @@ async def test_a_reload_does_not_wait_for_a_hung_worker(tmp_path: Path) -> None:
         for count in (1, 2, 3):
             write("new")
             server.process.send_signal(signal.SIGHUP)
-            await until(lambda number=count: sum("was reloaded" in line for line in server.log) == number, 20)  # type: ignore[misc]
+            await until(lambda number=count: sum("was reloaded" in line for line in server.log) >= number, 20)  # type: ignore[misc]
         os.kill(pid, signal.SIGCONT)
         async with asyncio.timeout(30):
             while await codes(server.target, "new") != {OK}:

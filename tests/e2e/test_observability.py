@@ -38,6 +38,8 @@ async def test_metrics_count_what_happened(served: Served) -> None:
     await drain(served.stub.CreateEmbedding(request(text_input(), model="mine"), timeout=20))
 
     method = {"grpc_service": SERVICE, "grpc_method": "CreateEmbedding", "grpc_type": "server_stream"}
+    # The calls that fail are counted after their status was sent.
+    await until(lambda: served.metric("grpc_server_handling_seconds_count", **method) == 3)
     assert served.metric("grpc_server_started_total", **method) == 3
     assert served.metric("grpc_server_handled_total", **method, grpc_code="OK") == 1
     assert served.metric("grpc_server_handled_total", **method, grpc_code="INVALID_ARGUMENT") == 2
@@ -61,13 +63,13 @@ async def test_overhead_excludes_the_upstream(scripted: Scripted) -> None:
     """The time of upstream requests is in its own histogram, and not in the overhead."""
 
     async def script(visit: Visit) -> None:
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(3)
         await visit.answer({"model_name": "m", "text_embedding": {"segments": [{"float": [0.5] * 512}]}})
 
     async with scripted(script) as (served, _):
         await drain(served.stub.CreateEmbedding(request(text_input()), timeout=20))
-        assert served.metric("embedwire_upstream_request_duration_seconds_sum") >= 0.5
-        assert served.metric("embedwire_gateway_overhead_seconds_sum") < 0.4
+        assert served.metric("embedwire_upstream_request_duration_seconds_sum") >= 3
+        assert served.metric("embedwire_gateway_overhead_seconds_sum") < 2
         assert served.metric("embedwire_gateway_overhead_seconds_count", modality="text") == 1
 
 

@@ -72,7 +72,7 @@ def test_before_the_start() -> None:
 
 async def test_during_the_drain() -> None:
     """From SIGTERM on the server is not ready; the port answers until the process has ended."""
-    async with ServerProcess.running(shutdown_delay=3, shutdown_grace_period=10) as server:
+    async with ServerProcess.running(shutdown_delay=8, shutdown_grace_period=10) as server:
         port = port_of(server.metrics_urls[0])
         assert (await probe(port)).status == 200
         server.process.send_signal(signal.SIGTERM)
@@ -81,7 +81,7 @@ async def test_during_the_drain() -> None:
         assert "[+]grpc ok\n" in answer.text
         assert (await probe(port, "/livez")).status == 200
         assert (await probe(port, "/metrics")).status == 200
-        assert await asyncio.wait_for(server.process.wait(), 30) == 0
+        assert await server.ended(40) == 0
 
 
 async def test_without_a_resource(serve: Serve, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ async def test_concurrency_limits(bench: Bench) -> None:
     bench.script.is_held = True
     bench.reload(concurrency_inputs_per_modality=2, concurrency_queue_per_modality=0)
     running = [asyncio.create_task(bench.call(metadata=[("x-request-id", str(index))])) for index in range(2)]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while bench.script.held < 2:
             await asyncio.sleep(0.01)
     assert await bench.call() == "OVERLOADED"
@@ -161,7 +161,7 @@ async def test_content_in_memory(bench: Bench) -> None:
     """Content over the new memory limit is rejected."""
     bench.script.is_held = True
     running = asyncio.create_task(bench.call("a" * 1000))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not bench.script.held:
             await asyncio.sleep(0.01)
     bench.served.app.reload(changed(bench.served.settings, {"concurrency_max_buffered_bytes": 1500}))

@@ -105,8 +105,10 @@ async def test_a_changed_file_is_used_without_a_signal(tmp_path: Path, workers: 
 
     async with ServerProcess.running(answer, config=config, workers=workers) as server:
         swapped(mounted, "second")
-        await until(lambda: sum(RELOADED in line for line in server.log) == 1)
-        assert [await code(server, name) for name in ("first", "second")] == [UNAUTHENTICATED, OK]
+        async with asyncio.timeout(30):
+            while [await code(server, name) for name in ("first", "second")] != [UNAUTHENTICATED, OK]:
+                await asyncio.sleep(0.02)
+        assert any(RELOADED in line for line in server.log)
         replaced(config, "third")
         await until(lambda: sum(RELOADED in line for line in server.log) >= 2)
         async with asyncio.timeout(20):
@@ -177,7 +179,7 @@ async def test_changes_that_need_a_restart_are_logged(tmp_path: Path) -> None:
         call = server.stub.CreateEmbeddingUnary(two, metadata=bearer("a"), timeout=20)
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
-    (line,) = [line for line in server.log if "need a restart" in line]
+    line, *_ = [line for line in server.log if "need a restart" in line]  # again if the changed file is noticed later
     assert "shutdown.grace_period" in line
     assert "server.reflection" in line
     assert "request_limits.inputs" not in line

@@ -61,8 +61,14 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def logged(server: ServerProcess, pattern: str, times: int = 1) -> None:
-    await until(lambda: sum(bool(re.search(pattern, line)) for line in server.log) >= times, 60)
+async def logged(server: ServerProcess, pattern: str, times: int = 1) -> re.Match[str]:
+    """Wait until lines of the log match this many times; return the first match."""
+
+    def matches() -> list[re.Match[str]]:
+        return [found for line in server.log if (found := re.search(pattern, line))]
+
+    await until(lambda: len(matches()) >= times, 60)
+    return matches()[0]
 
 
 async def metrics_of(server: ServerProcess, worker: int) -> str:
@@ -91,19 +97,20 @@ async def test_a_worker_is_replaced(reason: str, workers: int) -> None:
     async with ServerProcess.running(
         first_waits, program=PROGRAMS[reason], workers=workers, **limits(reason)
     ) as server:
-        pid = server.worker(0)
         waiting = asyncio.ensure_future(code(server.stub))
         await until(lambda: bool(visits))
         if reason == "memory":
-            os.kill(pid, signal.SIGUSR1)
-        await logged(server, rf"a worker is replaced worker=0 pid={pid} reason={reason} ")
-        await logged(server, r"serving metrics .*worker=0")
-        assert server.worker(0) != pid
+            os.kill(server.worker(0), signal.SIGUSR1)
+        # Each worker has its own age limit, and the next one is replaced after the first one has drained.
+        found = await logged(server, rf"a worker is replaced worker=(\d) pid=(\d+) reason={reason} ")
+        index, pid = map(int, found.groups())
+        await logged(server, rf"serving metrics .*worker={index}")
+        assert server.worker(index) != pid
         assert await own_code(server.target) == OK
-        assert f'embedwire_worker_replacements_total{{reason="{reason}"}} 1.0' in await metrics_of(server, 0)
+        assert f'embedwire_worker_replacements_total{{reason="{reason}"}} 1.0' in await metrics_of(server, index)
         go_on.set()
         assert await waiting == OK, "\n".join(server.log)
-        await logged(server, rf"a replaced worker has exited worker=0 pid={pid} exit_status=0")
+        await logged(server, rf"a replaced worker has exited worker={index} pid={pid} exit_status=0")
         assert await server.terminate() == 0
 
     assert not any("error" in line or "Traceback" in line for line in server.log)
@@ -231,8 +238,7 @@ async def draining(workers: int, **settings: Any) -> AsyncGenerator[tuple[Server
     ) as server:
         calls = [asyncio.ensure_future(own_code(server.target, 600)) for _ in range(CONNECTIONS)]
         await logged(server, "serving metrics ")
-        index = int(next(found[1] for line in server.log if (found := re.search(r"is replaced worker=(\d)", line))))
-        yield server, index
+        yield server, int((await logged(server, r"is replaced worker=(\d)"))[1])
         assert not any("a replaced worker has exited" in line for line in server.log)
         go_on.set()
         await asyncio.gather(*calls)

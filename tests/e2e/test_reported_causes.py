@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import socket
 
 import grpc
 import pytest
@@ -11,6 +10,7 @@ from embedwire.v1 import embedding_pb2
 from embedwire_server.core.failure_causes import WORDS, Cause
 from tests.e2e.causes_support import listening, says, self_signed
 from tests.support.messages import failed, request, results, text_input
+from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Serve, Served
 from tests.support.upstreams import Visit
 
@@ -55,9 +55,7 @@ async def test_a_permanent_cause_is_not_retried(serve: Serve, cause: Cause, capf
 @pytest.mark.asyncio
 async def test_many_failures_are_one_log_line(serve: Serve, capfd: pytest.CaptureFixture[str]) -> None:
     """Many failures of one cause are each counted and rarely logged; each input's failure has the cause."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    async with serve(upstream=f"http://127.0.0.1:{port}", retry_max_attempts=1) as served:
+    async with serve(upstream=f"http://{NO_SERVER}", retry_max_attempts=1) as served:
         asked = request(*(text_input() for _ in range(100)))
         done = results([event async for event in served.stub.CreateEmbedding(asked, timeout=25)])
         assert served.metric("embedwire_upstream_connection_failures_total", cause="connection_refused") == 100

@@ -173,7 +173,7 @@ async def test_a_reply_that_is_never_read_delays_the_drain_for_the_grace() -> No
         await until(lambda: upstream.visits == 1)
         server.process.send_signal(signal.SIGTERM)
         upstream.go_on.set()
-        assert await asyncio.wait_for(server.process.wait(), 20) == 0
+        assert await server.ended(20) == 0
 
 
 async def test_a_unary_reply_in_a_drain_is_complete() -> None:

@@ -179,7 +179,7 @@ async def test_cancelling_a_blocked_stream_aborts_the_upstream_call(scripted: Sc
 async def test_the_deadline_ends_a_call_that_hangs(scripted: Scripted, script: object) -> None:
     """A call that reaches its caller's deadline is DEADLINE_EXCEEDED and closes the upstream connection."""
     async with scripted(script) as (served, upstream):
-        call = served.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=2)
+        call = served.stub.CreateEmbedding(request(url_input("audio", "http://media.test/a.mp3")), timeout=4)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             async for _ in call:
                 pass

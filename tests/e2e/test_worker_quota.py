@@ -85,6 +85,14 @@ def logs(server: ServerProcess, text: str) -> int:
 
 
 @with_a_quick_supervisor
+async def test_rate_limits_hold_for_all_workers_together() -> None:
+    """With a limit of three requests a day, two workers make three in all."""
+    async with serving(rate_limits_text_requests_per_day=3) as (server, upstream):
+        found = await codes(server)
+        assert found.count(OK) == len(upstream.visits) == 3
+
+
+@with_a_quick_supervisor
 async def test_one_worker_uses_the_whole_limit() -> None:
     """The calls of one connection, which one worker gets, use all of a limit; then neither worker sends any."""
     async with serving(rate_limits_text_requests_per_day=10) as (server, upstream):

@@ -202,17 +202,6 @@ def test_a_worker_that_does_not_start_ends_the_server() -> None:
     assert not any(is_running(int(pid)) for pid in re.findall(r"pid=(\d+)", ended.stderr))
 
 
-async def test_rate_limits_hold_for_all_workers_together() -> None:
-    """With a limit of three requests a day, two workers make three in all."""
-    async with (
-        ScriptedHttpServer(answer).running() as upstream,
-        ServerProcess.running(upstream=upstream.base_url, workers=2, rate_limits_text_requests_per_day=3) as server,
-    ):
-        found = await codes(server.target)
-
-    assert found.count(grpc.StatusCode.OK) == len(upstream.visits) == 3
-
-
 def test_a_reserved_port_is_for_workers_only() -> None:
     """Before any worker listens, other processes cannot bind the port; workers can, with SO_REUSEPORT."""
     with reserve_port(Address("127.0.0.1:0")) as held:

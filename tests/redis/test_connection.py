@@ -117,7 +117,7 @@ async def test_many_operations_at_once(server: RedisServer) -> None:
     async def slow(_: Redis) -> None:
         await asyncio.sleep(0.03)  # three in sequence exceed the time limit
 
-    async with connected(server.url) as connection, asyncio.timeout(20):
+    async with connected(server.url) as connection, asyncio.timeout(60):
         while True:  # the machine may be too slow for the first ones as well
             await recovered(connection)
             calls = [connection.run(slow) for _ in range(3 * MAX_CONNECTIONS)]
@@ -205,14 +205,11 @@ async def test_errors_of_the_server(server: RedisServer, command: list[str], rea
     async with connection.running():
         await recovered(connection)
         await server.command(*command)
-        with pytest.raises(RedisUnavailable):
-            await lasting_error(connection)
-        assert metrics.registry.get_sample_value("embedwire_redis_errors_total", {"use": "cache", "reason": reason})
-
-
-async def lasting_error(connection: RedisConnection) -> None:
-    await recovered(connection)
-    await connection.run(lambda redis: redis.getset("a", "1"))
+        labels = {"use": "cache", "reason": reason}
+        async with asyncio.timeout(60):
+            while not metrics.registry.get_sample_value("embedwire_redis_errors_total", labels):
+                await recovered(connection)  # a busy machine may have been too slow for the time limit
+                await refused(connection, lambda redis: redis.getset("a", "1"))
 
 
 async def test_metrics(server: RedisServer) -> None:
@@ -248,12 +245,23 @@ async def test_a_peer_that_is_not_redis() -> None:
 async def test_concurrent_operations_do_not_wait_for_each_other(server: RedisServer) -> None:
     """A blocking operation delays no other one."""
     async with connected(server.url) as connection:
-        await recovered(connection)
-        blocked = asyncio.create_task(refused(connection, lambda redis: redis.blpop("none")))
-        await asyncio.sleep(0)
-        assert await connection.run(lambda redis: redis.ping())
-        assert not blocked.done()
-        await blocked
+        async with asyncio.timeout(60):
+            while not await is_answered_beside_a_blocked_one(connection):
+                await recovered(connection)  # the machine may be too slow for the time limit
+
+
+async def is_answered_beside_a_blocked_one(connection: RedisConnection) -> bool:
+    """Whether an operation succeeds while a blocking one that began before it has not ended."""
+    await recovered(connection)
+    blocked = asyncio.create_task(refused(connection, lambda redis: redis.blpop("none")))
+    await asyncio.sleep(0)
+    with contextlib.suppress(RedisUnavailable):
+        await connection.run(lambda redis: redis.ping())
+        if not blocked.done():
+            await blocked
+            return True
+    await blocked
+    return False
 
 
 async def test_a_blocked_event_loop_is_no_fault_of_redis(server: RedisServer) -> None:

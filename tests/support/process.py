@@ -32,6 +32,7 @@ class ServerProcess:
     channel: grpc.aio.Channel
     stub: "embedding_pb2_grpc.EmbeddingServiceAsyncStub"
     log: list[str]
+    reading: asyncio.Task[None]
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -60,11 +61,11 @@ class ServerProcess:
             stack.push_async_callback(_end, process)
             log: list[str] = []
             target, metrics_urls = await _addresses(process, log)
-            draining = asyncio.create_task(_drain(process, log))
-            stack.callback(draining.cancel)
+            reading = asyncio.create_task(_read(process, log))
+            stack.callback(reading.cancel)
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(target))
             stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
-            yield cls(process, target, metrics_urls, channel, stub, log)  # type: ignore[arg-type]
+            yield cls(process, target, metrics_urls, channel, stub, log, reading)  # type: ignore[arg-type]
 
     def peak_memory(self) -> int:
         """The maximum resident memory so far, in bytes."""
@@ -106,7 +107,13 @@ class ServerProcess:
     async def terminate(self) -> int:
         """Send SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self.process.wait(), 60)
+        return await self.ended()
+
+    async def ended(self, seconds: float = 60) -> int:
+        """Wait until it has ended and its log is complete; the exit code."""
+        code = await asyncio.wait_for(self.process.wait(), seconds)
+        await asyncio.wait([self.reading], timeout=20)  # longer only while another process has its stderr
+        return code
 
 
 def _limited(files: int, *, is_soft: bool) -> list[str]:
@@ -139,7 +146,7 @@ async def _addresses(process: asyncio.subprocess.Process, log: list[str]) -> tup
     raise AssertionError("".join(log))
 
 
-async def _drain(process: asyncio.subprocess.Process, log: list[str]) -> None:
+async def _read(process: asyncio.subprocess.Process, log: list[str]) -> None:
     assert process.stderr is not None
     while line := (await process.stderr.readline()).decode():
         log.append(line)

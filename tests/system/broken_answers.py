@@ -14,7 +14,7 @@ from tests.system.server import growth
 from tests.system.upstream import Ending, Script, Step, Upstream
 from tests.system.verdict import Verdict
 
-TIMEOUT = 1.0
+TIMEOUT, LATE_TIMEOUT = 10, 1  # seconds; that of calls which end with their deadline
 Expected = tuple[str, str]
 
 OK: Expected = ("", "OK")
@@ -106,7 +106,8 @@ async def _fault(kind: str, round_: int, callers: Callers, expected: Expected) -
     asked = request(text_input(kind), max_retries=0)
     # A rate limit applies to its credential: the next round uses another.
     key = (("x-upstream-api-key", f"{kind}-{round_}"),) if "RATE" in expected[0] else ()
-    outcome = await callers.embed(asked, None, name=kind, metadata=(*key, ("grpc-timeout", f"{TIMEOUT:.0f}S")))
+    timeout = ("grpc-timeout", f"{LATE_TIMEOUT if expected == LATE else TIMEOUT}S")
+    outcome = await callers.embed(asked, None, name=kind, metadata=(*key, timeout))
     got = ("" if outcome.code == "OK" else outcome.reason or outcome.code, outcome.code)
     is_short = len(outcome.message.encode()) <= 1024
     return set() if got == expected and outcome.is_answered_once and is_short else {f"{kind}: {got[0] or got[1]}"}

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -68,12 +69,16 @@ class Stage:
         """The outcomes of all calls that were not abandoned at the end."""
         return [outcome for callers in self.replicas for outcome in callers.outcomes if not outcome.left]
 
-    def lost(self) -> list[str]:
-        """Why calls ended that have neither their result nor RATE_LIMITED; one text for each of them."""
+    def lost(self, shortest_deadline: float = math.inf) -> list[str]:
+        """Why calls ended that have neither their result nor RATE_LIMITED; one text for each of them.
+
+        A call that gets its permit shortly before its deadline may reach the deadline: it is not lost.
+        """
         return [
             f"{one.code} {one.reason} {one.message}".strip()
             for one in self.outcomes
             if not (one.is_answered_once and not one.message) and one.reason != "RATE_LIMITED"
+            if not (one.reason == "DEADLINE_EXCEEDED" and one.seconds >= shortest_deadline)
         ]
 
 

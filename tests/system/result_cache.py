@@ -8,6 +8,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -128,24 +129,44 @@ async def tenants_share_nothing(experiment: Experiment) -> Verdict:
     tokens.write_text(TOKENS)
     async with RedisServer.running() as redis:
         for store in ("memory", redis.text):
-            gate = _Gate()
-            async with (
-                experiment.upstream(gate.script) as upstream,
-                experiment.server(upstream.base_url, config=tokens, cache_store=store) as server,
-                _Callers.connected(server) as callers,
-            ):
-                calls = [asyncio.create_task(callers.embed("the same", token)) for token in "aabb"]
-                await _in_flight(server, len(calls))
-                gate.open()
-                results = list(await asyncio.gather(*calls))
-                results += [await callers.embed("the same", token) for token in "abab"]
-                where = "memory" if store == "memory" else "Redis"
-                verdict.exactly(f"requests ({where})", len(upstream.journal), 2)
-                verdict.exactly("right answers", sum(_is_right(one, "the same") for one in results), len(results))
-                statuses = Counter(map(_status, results))
-                verdict.exactly("statuses", dict(sorted(statuses.items())), {"COALESCED": 2, "HIT": 4, "MISS": 2})
+            answers = await _of_tenants(experiment, tokens, store)
+            while answers.errors:  # a busy machine was too slow for Redis, which causes more requests
+                await redis.command("FLUSHALL")
+                answers = await _of_tenants(experiment, tokens, store)
+            where = "memory" if store == "memory" else "Redis"
+            verdict.exactly(f"requests ({where})", answers.requests, 2)
+            right = sum(_is_right(one, "the same") for one in answers.results)
+            verdict.exactly("right answers", right, len(answers.results))
+            statuses = Counter(map(_status, answers.results))
+            verdict.exactly("statuses", dict(sorted(statuses.items())), {"COALESCED": 2, "HIT": 4, "MISS": 2})
     tokens.unlink()
     return verdict
+
+
+@dataclasses.dataclass
+class _Answers:
+    """What two tenants have got, and the upstream requests and failed operations of Redis that it took."""
+
+    results: list[pb.InputEmbedding]
+    requests: int
+    errors: int
+
+
+async def _of_tenants(experiment: Experiment, tokens: Path, store: str) -> _Answers:
+    """Embed the same text twice at the same time and twice later for each of two tenants, with a new server."""
+    gate = _Gate()
+    async with (
+        experiment.upstream(gate.script) as upstream,
+        experiment.server(upstream.base_url, config=tokens, cache_store=store) as server,
+        _Callers.connected(server) as callers,
+    ):
+        calls = [asyncio.create_task(callers.embed("the same", token)) for token in "aabb"]
+        await _in_flight(server, len(calls))
+        gate.open()
+        results = list(await asyncio.gather(*calls))
+        await asyncio.sleep(0.2)  # results are stored in the background
+        results += [await callers.embed("the same", token) for token in "abab"]
+        return _Answers(results, len(upstream.journal), await _errors(server))
 
 
 @guarantee("cache-damage")
@@ -164,20 +185,23 @@ async def damaged_entries_are_misses(experiment: Experiment) -> Verdict:
         key, entry = await _stored(callers, client, "the same")
         _, other = await _stored(callers, client, "another")
         damaged = _damaged(entry, other, numbers, experiment.scaled(2000, 200))
-        before, statuses, wrong = len(upstream.journal), Counter[str](), 0
+        before, statuses, wrong, repaired = len(upstream.journal), Counter[str](), 0, 0
         for content in damaged:
             await client.set(key, content)
             result = await callers.embed("the same")
             statuses[_status(result)] += 1
             wrong += not _is_right(result, "the same")
-            await _becomes(client, key, entry)  # it is stored in the background, and would replace the next one
+            # It is stored in the background, and would replace the next one.
+            repaired += not await _becomes(server, client, key, entry)
         requests = len(upstream.journal) - before
         await client.set(key, entry)
-        intact = await callers.embed("the same")
+        intact = await _read(server, callers, "the same")
+        errors = await _errors(server)
     verdict = Verdict()
     verdict.exactly(f"of {len(damaged)} damaged entries: wrong answers", wrong, 0)
     verdict.exactly("statuses", dict(statuses), {"MISS": len(damaged)})
     verdict.exactly("upstream requests", requests, len(damaged))
+    verdict.at_most(f"not stored again, with {errors} slow operations", repaired, errors)
     verdict.exactly("for the intact one", _status(intact), "HIT")
     return verdict
 
@@ -185,18 +209,45 @@ async def damaged_entries_are_misses(experiment: Experiment) -> Verdict:
 async def _stored(callers: _Callers, client: Redis, text: str) -> tuple[Any, Any]:
     """Embed a text; return the new key and its content."""
     before = set(await client.keys())
-    await callers.embed(text)
     async with asyncio.timeout(SECONDS):
+        await callers.embed(text)
         while not (new := set(await client.keys()) - before):
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.5)  # it is stored in the background
+            await callers.embed(text)  # Redis may have been too slow for the one before
     (key,) = new
     return key, await client.get(key)
 
 
-async def _becomes(client: Redis, key: Any, entry: bytes) -> None:
+async def _becomes(server: Server, client: Redis, key: Any, entry: bytes) -> bool:
+    """Wait until the server has stored the entry; after a second, store it. Return whether the server did."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            while await client.get(key) != entry:
+                await asyncio.sleep(0.001)
+            return True
+    await _uses_redis(server)
+    return not await client.set(key, entry)
+
+
+async def _read(server: Server, callers: _Callers, text: str) -> pb.InputEmbedding:
+    """Embed a text that is stored; again if Redis was too slow for the server."""
+    while True:
+        errors = await _errors(server)
+        result = await callers.embed(text)
+        if _status(result) == "HIT" or await _errors(server) == errors:
+            return result
+        await _uses_redis(server)
+
+
+async def _errors(server: Server) -> int:
+    return (await server.sums("embedwire_redis_errors_total")).total()
+
+
+async def _uses_redis(server: Server) -> None:
+    """Wait until the server uses Redis, which it does not for a second after an operation that was too slow."""
     async with asyncio.timeout(SECONDS):
-        while await client.get(key) != entry:
-            await asyncio.sleep(0.001)
+        while not (await server.sums("embedwire_redis_up")).total():
+            await asyncio.sleep(0.05)
 
 
 def _damaged(entry: bytes, other: bytes, numbers: random.Random, count: int) -> list[bytes]:

@@ -22,7 +22,7 @@ async def replicas_share_the_quota(experiment: Experiment) -> Verdict:
     async with Stage.running(experiment, QUOTA) as stage:
         async with stage.saturated([*range(REPLICAS)], CALLERS):
             journal = await _used(stage, minutes)
-        verdict = _of_quota(journal, minutes)
+        verdict = _of_quota(experiment, journal, minutes)
         shares = Counter(replica_of(line) for line in _counted(journal, minutes))
         equal = QUOTA * minutes / REPLICAS
         verdict.at_least("of an equal share for each", min(shares[n] for n in range(REPLICAS)) / equal, 0.5, "{:.0%}")
@@ -37,7 +37,7 @@ async def one_replica_uses_what_others_leave(experiment: Experiment) -> Verdict:
     async with Stage.running(experiment, QUOTA) as stage:
         async with stage.saturated([0], CALLERS):
             journal = await _used(stage, minutes)
-        verdict = _of_quota(journal, minutes)
+        verdict = _of_quota(experiment, journal, minutes)
         _none_lost(verdict, stage)
     return verdict
 
@@ -57,14 +57,15 @@ def _counted(journal: Journal, minutes: int) -> list[Line]:
     return journal.lines[: minutes * QUOTA]
 
 
-def _of_quota(journal: Journal, minutes: int) -> Verdict:
+def _of_quota(experiment: Experiment, journal: Journal, minutes: int) -> Verdict:
     """Judge all windows, and the time from the first request until the first one beyond the quota of these minutes."""
+    least = experiment.scaled(0.95, 0.9)  # one slow answer of Redis costs a second of the minute
     verdict = Verdict()
     verdict.at_most("texts in any 60 s", journal.most_within(WINDOW), QUOTA)
     used = 0.0
     if len(journal) > minutes * QUOTA:
         used = minutes * WINDOW / (journal.lines[minutes * QUOTA].at - journal.lines[0].at)
-    verdict.at_least(f"of the quota used over {minutes} min", used, 0.95, "{:.1%}")
+    verdict.at_least(f"of the quota used over {minutes} min", used, least, "{:.1%}")
     return verdict
 
 

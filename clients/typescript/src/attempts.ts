@@ -10,8 +10,8 @@ import { errorOfStatus } from "./details.js";
 const PUSHBACK_KEY = "grpc-retry-pushback-ms";
 
 /**
- * The attempts of one call, within one deadline: a call that the server rejected before any work is retried once, after
- * the delay that the server requests.
+ * The attempts of one call, within one deadline: a call that the server rejected or ended in its shutdown is retried
+ * once, after the delay that the server requests.
  *
  * The retries of gRPC are not used: they would also repeat a call whose connection broke while the server worked on it.
  * They also wait for a retry beyond the deadline, and then the rejection would not be reported.

@@ -30,8 +30,8 @@ export interface ClientOptions {
   /** Wait until the deadline for an unreachable server, instead of failing immediately. */
   readonly waitForReady?: boolean | undefined;
   /**
-   * Retry once a call that the server rejected before any work, after the delay that the server requests and within the
-   * deadline; true by default. Other failures and uploads are not retried. {@link Client.map} ignores it, since it
+   * Retry once a call that the server rejected or ended in its shutdown, after the delay that the server requests and
+   * within the deadline; true by default. Other failures and uploads are not retried. {@link Client.map} ignores it, since it
    * sends rejected inputs again by its own rule.
    */
   readonly retryOnPushback?: boolean | undefined;

@@ -42,6 +42,10 @@ _TURNS: Final[dict[object, Image.Transpose]] = {
 }
 _ORIENTATIONS: Final = 8
 _HISTOGRAM_STEPS: Final = 4
+_INVALID: Final = "Image file is not valid. It has to be a complete JPEG or PNG."
+# The least bits of a sample in a PNG, by Pillow's mode; and the bytes that one byte of deflate expands to at most.
+_PNG_BITS: Final = {"1": 1, "L": 1, "P": 1, "I;16": 16, "I": 16}
+_DEFLATE_RATIO: Final = 1032
 
 
 def image_vector(upload: Upload, model: Model, max_pixels: int) -> Vector:
@@ -65,13 +69,15 @@ def _points(upload: Upload, min_side: int, max_pixels: int) -> Array:
     try:
         with _quiet(), Image.open(upload.file, formats=FORMATS) as image:
             _check_size(image.width, image.height, min_side, max_pixels)
+            if image.format == "PNG":
+                _check_png(image, upload.size)
             # A JPEG is decoded at a fraction of its size, as far as that leaves enough points to average.
             image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
             points = _small(eight_bits(image))
             turn = _TURNS.get(_orientation(image))
             return np.asarray(points if turn is None else points.transpose(turn), dtype=np.float64) / 255.0
     except DECODING_ERRORS:
-        raise MediaError("Image file is not valid. It has to be a complete JPEG or PNG.") from None
+        raise MediaError(_INVALID) from None
 
 
 @contextmanager
@@ -95,6 +101,13 @@ def _check_size(width: int, height: int, min_side: int, max_pixels: int) -> None
         raise MediaError(f"The image is {width}x{height} pixels; it has to be at least {min_side}x{min_side}.")
     if width * height > max_pixels:
         raise MediaError(f"The image has {width * height} pixels; it may have at most {max_pixels}.")
+
+
+def _check_png(image: Image.Image, size: int) -> None:
+    """Reject a file that is too small for all of its samples, before Pillow allocates memory for them."""
+    bits = image.width * image.height * len(image.getbands()) * _PNG_BITS.get(image.mode, 8)
+    if bits > size * _DEFLATE_RATIO * 8:
+        raise MediaError(_INVALID)
 
 
 def _small(image: Image.Image) -> Image.Image:

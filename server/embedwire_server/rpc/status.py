@@ -46,7 +46,7 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 
-# Rejected before any work was done: a retry, on this server or another, costs nothing.
+# A retry, on this server or another, may succeed. Only a call that a shutdown has ended may have cost a request.
 RETRIABLE = {Reason.OVERLOADED, Reason.DRAINING}
 _RETRIED_CODES = {CODES[reason] for reason in RETRIABLE}
 _FIRST_OF_OTHERS = 100  # reasons with lower numbers are the caller's own fault

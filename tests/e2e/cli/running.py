@@ -18,6 +18,7 @@ from typing import Any
 
 SAMPLES = Path(__file__).parents[3] / "clients/python/examples/samples"
 COMMAND = (sys.executable, "-m", "embedwire")
+MPLCONFIGDIR = Path(tempfile.gettempdir(), "embedwire-matplotlib")
 PIPE = asyncio.subprocess.PIPE
 ESCAPE = "\x1b"
 
@@ -46,7 +47,7 @@ class Ended:
 
 def environment(target: str = "", **more: str) -> dict[str, str]:
     chosen = {"LANG": "C.UTF-8", "TERM": "xterm-256color", "COLUMNS": "80", "HOME": "/nonexistent"}
-    chosen["MPLCONFIGDIR"] = str(Path(tempfile.gettempdir(), "embedwire-matplotlib"))
+    chosen["MPLCONFIGDIR"] = str(MPLCONFIGDIR)
     return chosen | ({"EMBEDWIRE_TARGET": target} if target else {}) | more
 
 

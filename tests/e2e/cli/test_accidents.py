@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.cli.batching import write_texts
-from tests.e2e.cli.running import COMMAND, PIPE, SAMPLES, Terminal, environment, run, start
+from tests.e2e.cli.running import COMMAND, MPLCONFIGDIR, PIPE, SAMPLES, Terminal, environment, run, start
+from tests.support.fonts import build_font_cache
 from tests.support.ports import NO_SERVER
 from tests.support.serving import Scripted, Served
 from tests.support.upstreams import Visit
@@ -78,6 +79,7 @@ async def test_lines_of_an_interrupted_command_are_kept_beside_the_output(served
 
 async def test_a_closed_or_full_stdout_causes_no_traceback(tmp_path: Path, served: Served) -> None:
     """A closed stdout does not prevent the work; a full output ends the command with 5 and one line that names it."""
+    await asyncio.to_thread(build_font_cache, MPLCONFIGDIR)
     array = tmp_path / "a.npy"
     command = " ".join(COMMAND)
     scripts = {

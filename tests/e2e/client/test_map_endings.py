@@ -32,7 +32,7 @@ async def test_the_timeout_of_the_run(connect: Connect, scripted: Scripted) -> N
     found: list[Embedding] = []
     async with scripted(hang) as (served, upstream), connect(served.app.target) as client:
         asked = (Text("slow" if number % 2 else "quick") for number in itertools.count())
-        embeddings = client.map("marengo3.0", asked, inputs_per_call=2, concurrent_calls=2, run_timeout=1.0)
+        embeddings = client.map("marengo3.0", asked, inputs_per_call=2, concurrent_calls=2, run_timeout=3)
         with pytest.raises(DeadlineExceededError) as caught:
             await collect(embeddings, found)
         for visit in slow(upstream):
@@ -55,7 +55,7 @@ async def test_the_timeout_of_the_run_ends_a_blocked_iterator(connect: Connect) 
         is_over.wait(60)
 
     async with Recorder().serving() as target, connect(target) as client:
-        embeddings = client.map("m", blocked(), run_timeout=0.5)
+        embeddings = client.map("m", blocked(), run_timeout=3)
         first = await anext(embeddings)
         with pytest.raises(DeadlineExceededError):
             await asyncio.wait_for(anext(embeddings), 10)
@@ -66,7 +66,7 @@ async def test_the_timeout_of_the_run_ends_a_blocked_iterator(connect: Connect) 
 async def test_the_timeout_of_the_run_cancels_its_calls(connect: Connect, scripted: Scripted) -> None:
     """At run_timeout calls are cancelled and threads end, also if the iterator was at its end."""
     async with scripted(hang) as (served, upstream), connect(served.app.target) as client:
-        embeddings = client.map("marengo3.0", [Text("slow")], run_timeout=0.5)
+        embeddings = client.map("marengo3.0", [Text("slow")], run_timeout=3)
         found: list[Embedding] = []
         with pytest.raises(DeadlineExceededError):
             await collect(embeddings, found)

@@ -56,11 +56,11 @@ async def test_retries_can_be_switched_off(connect: Connect) -> None:
     assert len(fake.calls) == 2
 
 
-@pytest.mark.parametrize("asked", ["-1", "", "soon", "5000", "99999999999", "9" * 400, "1e3", "0x1"])
+@pytest.mark.parametrize("asked", ["-1", "", "soon", "50000", "99999999999", "9" * 400, "1e3", "0x1"])
 async def test_calls_that_are_not_retried(connect: Connect, asked: str) -> None:
     """A failure without a retry delay, or with one beyond the deadline, is raised immediately."""
     fake = Fake([refusal(asked)])
-    async with serving(fake) as target, connect(target, timeout=3) as client:
+    async with serving(fake) as target, connect(target, timeout=20) as client:
         with pytest.raises(RefusedError):
             await client.embed("m", Text("a"))
     assert len(fake.calls) == 1

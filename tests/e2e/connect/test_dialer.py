@@ -25,6 +25,7 @@ from tests.e2e.connect.peers import (
     resolving,
     sockets,
 )
+from tests.support.ports import held_port
 
 pytestmark = pytest.mark.asyncio
 
@@ -47,20 +48,19 @@ async def test_an_address_that_does_not_respond() -> None:
 
 async def test_the_first_address_that_answers_is_used() -> None:
     """An address that refuses is skipped immediately; the order is that of the resolver."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        refusing = free.getsockname()
-    async with echoing() as first, echoing() as second:
-        addresses = refusing, ("127.0.0.1", first), ("127.0.0.1", second)
-        caller = await Dialer(httpx.URL("http://upstream.test"), resolver=resolving(*addresses)).connect(
-            Caller, nothing
+    with held_port() as port:
+        refusing = "127.0.0.1", port
+        async with echoing() as first, echoing() as second:
+            addresses = refusing, ("127.0.0.1", first), ("127.0.0.1", second)
+            made = Dialer(httpx.URL("http://upstream.test"), resolver=resolving(*addresses))
+            caller = await made.connect(Caller, nothing)
+            assert caller.transport is not None
+            assert caller.transport.get_extra_info("peername")[1] == first
+            assert await caller.echo(b"a") == b"a"
+        assert await failure(Dialer(httpx.URL("http://upstream.test"), resolver=resolving(refusing, refusing))) == (
+            httpx.ConnectError,
+            Cause.CONNECTION_REFUSED,
         )
-        assert caller.transport is not None
-        assert caller.transport.get_extra_info("peername")[1] == first
-        assert await caller.echo(b"a") == b"a"
-    assert await failure(Dialer(httpx.URL("http://upstream.test"), resolver=resolving(refusing, refusing))) == (
-        httpx.ConnectError,
-        Cause.CONNECTION_REFUSED,
-    )
 
 
 async def test_lookups_are_shared_and_cached() -> None:

@@ -15,6 +15,7 @@ from embedwire_server.upstreams.http.dialer import Dialer
 from embedwire_server.upstreams.http.resolver import Resolver
 from tests.e2e.connect.peers import CONNECTED, Authority, Caller, echoing, failure, found, nothing
 from tests.support.forward_proxy import REFUSED, ForwardProxy, listening
+from tests.support.ports import NO_SERVER
 
 pytestmark = pytest.mark.asyncio
 
@@ -77,7 +78,7 @@ async def test_a_proxy_that_opens_no_tunnel(answer: bytes, cause: Cause) -> None
         made = Dialer(httpx.URL("https://upstream.test"), proxy)
         with pytest.raises(httpx.ProxyError) as caught:
             await made.connect(Caller, accepted.set)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while forward.open:
                 await asyncio.sleep(0.01)
     assert connection_errors.cause_of(caught.value) is cause
@@ -89,8 +90,6 @@ async def test_a_proxy_that_opens_no_tunnel(answer: bytes, cause: Cause) -> None
 
 async def test_a_proxy_that_cannot_be_reached(authority: Authority) -> None:
     """A proxy that refuses, has no name, disconnects, or has an invalid certificate is the cause itself."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        refusing = free.getsockname()[1]
 
     async def no_such_name(*_: object) -> Sequence[AddrInfoType]:
         raise socket.gaierror(socket.EAI_NONAME, "")
@@ -101,6 +100,7 @@ async def test_a_proxy_that_cannot_be_reached(authority: Authority) -> None:
 
     unreachable = httpx.ProxyError, Cause.PROXY_UNREACHABLE
     async with echoing(authority.context("127.0.0.1")) as untrusted, listening(close) as closing:
+        refusing = int(NO_SERVER.rpartition(":")[2])
         for scheme in ("http", "https"):
             url = httpx.URL(f"{scheme}://upstream.test")
             assert await failure(Dialer(url, Proxy("127.0.0.1", refusing))) == unreachable

@@ -26,7 +26,7 @@ UPLOADING, PREPARING, PROCESSING = (
     pb.PROGRESS_STAGE_PROCESSING,
 )
 # The client sets no timer of its own with this metadata, so that the failure comes from the server.
-IN_TIME: dict[str, Any] = {"timeout": None, "metadata": (("grpc-timeout", "3S"),)}
+IN_TIME: dict[str, Any] = {"timeout": None, "metadata": (("grpc-timeout", "8S"),)}
 
 
 @contextlib.asynccontextmanager

@@ -46,7 +46,7 @@ async def test_task_of_another_client() -> None:
 
 async def test_own_task_after_its_deadline() -> None:
     """A client whose deadline has passed gets the result of its task without the permission."""
-    late = (("grpc-timeout", "3S"), *bearer("s"))
+    late = (("grpc-timeout", "8S"), *bearer("s"))
     async with running(SandboxOptions(task_polls=2), tokens=TOKENS) as (served, sandbox):
         sandbox.faults.add(Fault("hold", operation="task_poll", pause_sec=30))
         first = await outcome(from_source(served, file_of(SOUND, **TASK), timeout=None, metadata=late))

@@ -21,10 +21,11 @@ from tests.support.upstreams import Visit, reply
 
 async def test_silent_connections_are_closed() -> None:
     """A connection that sends nothing is closed after the handshake timeout."""
-    async with bare(ServerOptions(handshake_timeout=0.3)) as (target, _), http2.tcp(target) as (reader, _):
+    async with bare(ServerOptions(handshake_timeout=0.3)) as (target, _):
         began = time.monotonic()
-        while await asyncio.wait_for(reader.read(1 << 16), 20):
-            pass
+        async with http2.tcp(target) as (reader, _):
+            while await asyncio.wait_for(reader.read(1 << 16), 20):
+                pass
 
     assert time.monotonic() - began > 0.2
 

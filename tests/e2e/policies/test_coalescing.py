@@ -188,7 +188,7 @@ async def test_a_short_deadline(scripted: Scripted) -> None:
     """A caller whose deadline passes gets DEADLINE_EXCEEDED; the others get the answer of the same request."""
     gate = Gate()
     async with scripted(gate, **ON) as (served, upstream):
-        short = unary(served.stub, seconds=0.5)
+        short = unary(served.stub, seconds=3)
         await until(lambda: len(upstream.visits) == 1)
         long = unary(served.stub)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

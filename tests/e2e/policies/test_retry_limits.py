@@ -27,7 +27,7 @@ async def test_retry_after_is_kept(scripted: Scripted) -> None:
     async with scripted(steps := Steps(says(status=503, Retry_After="1"))) as (served, _):
         await answered(served)
 
-    assert 1.0 <= steps.times[1] - steps.times[0] <= 1.5
+    assert 1.0 <= steps.times[1] - steps.times[0] < 5
 
 
 @pytest.mark.parametrize(

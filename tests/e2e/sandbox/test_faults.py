@@ -47,18 +47,18 @@ async def test_delay(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("after_bytes", [0, 300, 9000])
 async def test_trickle(sandbox: Sandbox, after_bytes: int) -> None:
     """A trickle pauses in the middle of the body, which arrives complete; beyond its end there is no pause."""
-    pause = 0.2 if after_bytes < 9000 else 600  # a pause beyond the end would show on any machine
+    pause = 2 if after_bytes < 9000 else 600  # a pause beyond the end would show on any machine
     sandbox.faults.add(Fault("trickle", after_bytes=after_bytes, pause_sec=pause))
     arrivals = []
+    started = time.monotonic()
     async with plain(sandbox) as http, http.stream("POST", "/embed", **form(text="x")) as reply:
-        started = time.monotonic()
         content = b""
         async for chunk in reply.aiter_bytes():
             content += chunk
             arrivals.append((time.monotonic() - started, len(content)))
 
     assert json.loads(content)["model_name"] == "marengo3.0"
-    assert after_bytes >= len(content) or arrivals[-1][0] >= 0.15
+    assert after_bytes >= len(content) or arrivals[-1][0] >= 1.9
     assert after_bytes != 300 or arrivals[0][1] == 300
 
 

@@ -104,3 +104,12 @@ def test_bombs() -> None:
     Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
     with pytest.raises(MediaError):
         vector(bomb.getvalue())
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
+def test_most_compressed(mode: str) -> None:
+    """A complete PNG is decoded, however small its file is: 4,000 points of one colour a side."""
+    out = io.BytesIO()
+    Image.new(mode, (4000, 4000)).save(out, "PNG", compress_level=9)
+
+    assert vector(out.getvalue(), max_pixels=16_000_000).shape == (512,)

@@ -41,7 +41,7 @@ for path, embed in ((sys.argv[2], lambda upload: [image_vector(upload, MARENGO_2
                                                   audio_segments(upload, MARENGO_27, 0.0, SandboxOptions())])):
     with spool() as file:
         file.write(Path(path).read_bytes())
-        for vector in embed(Upload(file, 1)):
+        for vector in embed(Upload(file, file.tell())):
             digest.update(vector.tobytes())
 print(digest.hexdigest())
 """

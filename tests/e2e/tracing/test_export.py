@@ -14,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from tests.e2e.tracing.support import embed
 from tests.support.load import stub_of
+from tests.support.messages import text_input
 from tests.support.otlp import Receiver, variables
 from tests.support.ports import NO_SERVER
 from tests.support.process import ServerProcess
@@ -59,8 +60,8 @@ async def test_empty_variables(receiver: Receiver) -> None:
     empty = {"OTEL_BSP_SCHEDULE_DELAY": " ", "OTEL_ATTRIBUTE_COUNT_LIMIT": "", "OTEL_TRACES_SAMPLER": ""}
     async with exporting(variables(receiver.endpoint) | empty) as server:
         await embed(server)
-        await server.terminate()  # which exports the spans: the default delay is 5 s
-        await receiver.received(3)
+        await receiver.received(3)  # after the default delay of 5 s
+        await server.terminate()
     assert not [line for line in server.log if "OTEL_" in line]
 
 
@@ -87,11 +88,14 @@ async def test_http(compression: str) -> None:
 
 async def test_the_stop_exports_the_rest(receiver: Receiver) -> None:
     """Spans that wait for their batch are exported when the server stops."""
-    async with exporting(variables(receiver.endpoint, OTEL_BSP_SCHEDULE_DELAY="60000")) as server:
+    later = variables(receiver.endpoint, OTEL_BSP_SCHEDULE_DELAY="60000", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="5")
+    async with exporting(later) as server:
+        await embed(server, text_input(), text_input())  # five spans, a batch: at the stop there is a connection
+        await receiver.received(5)
         await embed(server)
-        assert receiver.spans == []
+        assert len(receiver.spans) == 5
         assert await server.terminate() == 0
-    assert len(receiver.spans) == 3
+    assert len(receiver.spans) == 8
 
 
 async def test_workers(receiver: Receiver) -> None:
@@ -148,14 +152,16 @@ async def test_a_receiver_that_does_not_answer(kind: str) -> None:
     receiver, protocol = RECEIVERS[kind]
     async with receiver() as endpoint:
         environment = variables(endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol, OTEL_BSP_MAX_QUEUE_SIZE="20", **HEADERS)
-        async with exporting(environment | {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10"}) as server:
+        environment |= {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "10"}
+        environment |= {"OTEL_EXPORTER_OTLP_TIMEOUT": "60", "OTEL_BSP_EXPORT_TIMEOUT": "60000"}
+        async with exporting(environment) as server:
             for _ in range(30):
                 await embed(server)
             began = time.monotonic()
             assert await server.terminate() == 0
             took = time.monotonic() - began
     lines = [line for line in server.log if '"body": "call"' not in line]
-    assert took < 9  # the exporter's own timeout is 10 s, and that of the SDK 30 s
+    assert took < 30  # the timeouts of the exporter and of the SDK are 60 s
     assert not any("secret" in line or endpoint.removeprefix("http://") in line for line in lines)
     assert any("problem" in line or "lost" in line for line in lines)
     assert len(lines) < 8

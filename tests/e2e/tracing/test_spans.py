@@ -206,7 +206,7 @@ async def test_deadline(traced: Traced, receiver: Receiver) -> None:
         await visit.gone()
 
     async with traced(script) as served:
-        call = served.stub.CreateEmbedding(request(text_input()), metadata=(("grpc-timeout", "300m"),))
+        call = served.stub.CreateEmbedding(request(text_input()), metadata=(("grpc-timeout", "3S"),))
         with pytest.raises(grpc.aio.AioRpcError):
             await call.read()
         await receiver.received(3)

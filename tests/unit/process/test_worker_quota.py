@@ -204,12 +204,21 @@ async def test_a_blocked_event_loop() -> None:
     ours, theirs = socket.socketpair()
     with supervisor_in_a_thread(ours):
         channel = await Channel.open(theirs)
+        channel.send(LeaseRequest(-1, demand(1), math.inf))
+        await channel.receive()  # the thread has begun
         store = SupervisorQuotaStore(channel)
-        request = asyncio.ensure_future(store.lease(demand(1), NO_HISTORY))
-        for _ in range(3):
-            await asyncio.sleep(0)
-        time.sleep(0.2)  # noqa: ASYNC251 - blocks the event loop
-        reply = await channel.receive()
+        while True:
+            request = asyncio.ensure_future(store.lease(demand(1), NO_HISTORY))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            time.sleep(0.5)  # noqa: ASYNC251 - blocks the event loop
+            try:
+                reply = await asyncio.wait_for(channel.receive(), 5)
+            except TimeoutError:  # the supervisor did not run either, until the request had expired
+                with pytest.raises(QuotaStoreUnavailable):
+                    await request
+                continue
+            break
         assert isinstance(reply, LeaseReply)
         store.receive(reply)
         assert (await request).permits == 1

@@ -37,7 +37,7 @@ class Client(BaseClient):
         timeout: default deadline of a call in seconds; None means the default of `CallOptions`, which depends on the
             inputs.
         wait_for_ready: wait for an unreachable server until the deadline, instead of failing immediately.
-        retry_on_pushback: retry a call once if the server rejected it before any work and sent
+        retry_on_pushback: retry a call once if the server rejected it, or ended it in its shutdown, and sent
             `grpc-retry-pushback-ms`: after that delay and within the deadline. Other failures and uploads are not
             retried.
         channels: number of channels, 1 or more, each with separate connections; calls use them in turn. One worker

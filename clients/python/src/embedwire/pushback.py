@@ -1,4 +1,4 @@
-"""The single retry of a call that the server rejected before any work."""
+"""The single retry of a call that the server rejected or ended in its shutdown."""
 
 import re
 import time
@@ -16,9 +16,9 @@ _CODES = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
 class PushbackRetry:
     """Retry of a call after the delay in `grpc-retry-pushback-ms`, within the deadline of the first attempt.
 
-    The server sends the delay if it rejected a call before any work. The retries of gRPC are not used: they also retry
-    a call whose connection broke while the server processed it, and with grpcio 1.85 a synchronous stream hangs beyond
-    its deadline if the second attempt finds no server.
+    The server sends the delay if it rejected a call or ended it in its shutdown. The retries of gRPC are not used: they
+    also retry a call whose connection broke while the server processed it, and with grpcio 1.85 a synchronous stream
+    hangs beyond its deadline if the second attempt finds no server.
 
     Args:
         arguments: keyword arguments of the gRPC call.

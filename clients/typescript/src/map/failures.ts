@@ -10,7 +10,7 @@ import type { Item } from "./item.js";
 const REJECTIONS = ["OVERLOADED", "RATE_LIMITED", "DRAINING"];
 const INDEX = /^inputs\[(\d+)\]/;
 
-/** Return whether the server rejected an input before any work, so that it is sent again. */
+/** Return whether the server rejected an input, so that it is sent again. */
 export function isRejection(failure: Failure): boolean {
   return REJECTIONS.includes(failure.reason) && !isTooLarge(failure);
 }

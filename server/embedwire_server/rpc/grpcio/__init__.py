@@ -9,7 +9,7 @@ accept_loops
 batch_leak
     Private: operations of a servicer context are driven step by step; the event loop that gRPC is given is replaced.
     For: an operation whose await is cancelled, or whose call has ended, is completed, which frees its memory. Otherwise
-        it is never freed (grpc/grpc issue 43360; `tests/test_grpcio_leak.py` fails as soon as that is fixed).
+        it is never freed (grpc/grpc issue 43360; `tests/e2e/test_grpcio_leak.py` fails as soon as that is fixed).
     Gain: 12,800 cancelled calls leak nothing instead of 1.4 MiB. It costs 1 % of the instructions.
 last_message
     Private: `context.write` in a handler that gRPC treats as one with a single response.
@@ -23,7 +23,7 @@ status_alone
 
 `guard` decides whether these modules are used. They are not if
 
-- the setting `grpc_public_api_only` is true,
+- the setting `server.grpc_public_api_only` is true,
 - another minor version than `guard.TESTED` is installed,
 - `self_check` finds, before the first call is accepted, that they do not work as tested.
 
@@ -31,7 +31,7 @@ If an accept loop raises later, all are closed, and `rpc.server` replaces gRPC's
 only.
 
 Without them the server accepts calls one by one, sends the last message of a stream before its status, may lose a large
-unary reply to a slow client in a drain, and its memory grows with cancelled calls: `worker_max_memory` bounds it.
+unary reply to a slow client in a drain, and its memory grows with cancelled calls: `workers.max_memory` bounds it.
 
 Everything else in `rpc` uses documented names of grpcio only.
 """

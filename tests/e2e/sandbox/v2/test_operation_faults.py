@@ -62,7 +62,7 @@ async def test_held_reply(sandbox: Sandbox) -> None:
     sandbox.faults.add(Fault("hold", operation="task_create", pause_sec=60))
     async with plain(sandbox) as http:
         with pytest.raises(httpx.ReadTimeout):
-            await http.post(TASKS, json=TASK, timeout=1.0)
+            await http.post(TASKS, json=TASK, timeout=httpx.Timeout(60, read=3))
 
     assert len(sandbox.tasks) == 1
 

@@ -22,9 +22,9 @@ import java.util.function.Function;
  *
  * <p>Flow control: a message is requested from gRPC only if the subscriber has demand and no value is left.
  *
- * <p>A call that the server rejected before any work is retried once, if the server asks for it and within the same
- * deadline. The retry policy of gRPC is not used, because it would also repeat a call whose connection broke while the
- * server worked on it.
+ * <p>A call that the server rejected or ended in its shutdown is retried once, if the server asks for it and within the
+ * same deadline. The retry policy of gRPC is not used, because it would also repeat a call whose connection broke while
+ * the server worked on it.
  */
 final class Call<Q, A, T> implements Flow.Subscription {
     /** The method of a call, the sender of its requests and the decoder of its responses. */

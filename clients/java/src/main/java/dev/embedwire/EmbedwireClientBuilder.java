@@ -61,8 +61,8 @@ public final class EmbedwireClientBuilder {
     }
 
     /**
-     * Retries once a call that the server rejected before any work, after the delay that the server requests and within
-     * the deadline; true by default. Other failures and uploads are not retried.
+     * Retries once a call that the server rejected or ended in its shutdown, after the delay that the server requests
+     * and within the deadline; true by default. Other failures and uploads are not retried.
      */
     public EmbedwireClientBuilder retryOnPushback(boolean retryOnPushback) {
         this.retryOnPushback = retryOnPushback;
